@@ -1,0 +1,1 @@
+"""Every speed that wattle promises, measured; run with `make bench`."""

@@ -1,0 +1,1 @@
+"""How members decide. Pure."""

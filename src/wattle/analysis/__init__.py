@@ -1,0 +1,1 @@
+"""Indices, explanations and reports, read from results only."""

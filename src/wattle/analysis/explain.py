@@ -1,0 +1,229 @@
+"""How a number came about: inputs, formula, rule version, order or reading, source row.
+
+Nothing is looked up that could have been written to please: the interval is settled again by the same pure function that
+settled it first, and every step is printed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from wattle.core.checks import InputError
+from wattle.core.messages import Call, Clearing, Context
+from wattle.core.registry import nearest
+from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, Orders, Prices, Trades, Transfers
+from wattle.core.units import decimal_text
+from wattle.engine.gate import Product
+from wattle.engine.settlement import Block, Settlement, settle_block
+from wattle.ledger.accounts import BILL_LINE_OF, MONEY
+from wattle.ledger.fees import net_tariff
+from wattle.market.mechanism import MECHANISMS
+from wattle.runtime.simulate import cohort_of
+from wattle.runtime.world import World
+from wattle.scenario.schema import ProductSection
+from wattle.version import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """All that an explanation needs: the world, the rule, and where each reading comes from."""
+
+    world: World
+    rule: str
+    parts: tuple[ProductSection, ...]
+    products: tuple[Product, ...]
+    source: Callable[[int, int], list[str]]  # interval, member -> lines
+    seal: Callable[[int], str]
+    others: tuple[str, ...] = ()
+
+
+def explain_lines(folder: Path, member: str, interval: str, rule: str | None = None) -> list[str]:
+    """Explain one member's interval of a run or of a settled folder, as lines of text."""
+    from wattle.analysis.cases import open_case
+
+    case = open_case(folder, rule)
+    world = case.world
+    if member not in world.members:
+        raise InputError(f"no member is called {member!r}; {nearest(member, world.members)}")
+    who = world.members.index(member)
+    time = interval_number(world, interval)
+    first, stop = _span(case, time)
+    block, orders = _block(case, first, stop)
+    tariff, context = world.tariff, Context(tariff=net_tariff(world.tariff, world.charges))
+    settlement = settle_block(block, case.products, tariff, world.charges, context)
+    lines = _head(case, member, time)
+    lines += _reading(case, who, time)
+    lines += _orders(case, orders, who, time)
+    lines += _rule(case, block, time)
+    lines += _trades(case, settlement, who, time)
+    lines += _money(case, settlement, who, time)
+    lines += ["", f"Seal of this interval: {case.seal(time)}"]
+    if case.others:
+        lines.append(f"Other rules of this run (--rule NAME): {', '.join(case.others)}")
+    return lines
+
+
+def interval_number(world: World, text: str) -> int:
+    """Return the interval for a number or a local time."""
+    grid = world.grid
+    if text.isdigit():
+        number = int(text)
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise InputError(f"--interval is {text!r}, expected a number or a time like 2016-06-08T12:15") from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=ZoneInfo(world.timezone))
+        number = grid.interval(int(moment.timestamp()))
+    if not 0 <= number < grid.count:
+        raise InputError(
+            f"--interval is {text!r}, expected 0 to {grid.count - 1}, or {_local(world, 0)} to {_local(world, grid.count - 1)}"
+        )
+    return number
+
+
+def _span(case: Case, time: int) -> tuple[int, int]:
+    if all(product.separable for product in case.products):
+        return time, time + 1
+    return 0, case.world.grid.count
+
+
+def _block(case: Case, first: int, stop: int) -> tuple[Block, Orders]:
+    """Trade and meter the intervals again, as the run did."""
+    world = case.world
+    accounts = FIRST_MEMBER + len(world.members)
+    energy = np.zeros((stop - first, accounts), np.int64)
+    energy[:, FIRST_MEMBER:] = world.net[first:stop]
+    cohort, context = cohort_of(world), Context(tariff=net_tariff(world.tariff, world.charges))
+    orders, trades, prices, transfers = Orders.empty(), Trades.empty(), Prices.empty(), Transfers.empty()
+    for product in case.products:
+        if product.metered:
+            continue
+        from wattle.agents.cohort import View
+
+        orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop]))
+        orders = orders.replace(id=np.arange(len(orders)))
+        _, clearing = product.mechanism.step(None, orders, context)
+        if isinstance(clearing, Clearing):
+            trades, prices, transfers = clearing.trades, clearing.prices, clearing.transfers
+    return Block(first, stop, energy, orders, trades, prices, transfers), orders
+
+
+def _head(case: Case, member: str, time: int) -> list[str]:
+    return [
+        f"{member}, {_local(case.world, time)}, interval {time}",
+        f"Rule: {case.rule}; wattle {__version__}",
+    ]
+
+
+def _reading(case: Case, who: int, time: int) -> list[str]:
+    world = case.world
+    lots = int(world.net[time, who])
+    kind = "consumption" if lots > 0 else "surplus" if lots < 0 else "neither consumption nor surplus"
+    lines = ["", f"1. Reading: {_kwh(world, abs(lots))} kWh {kind}"]
+    return [*lines, *(f"   {line}" for line in case.source(time, who))]
+
+
+def _orders(case: Case, orders: Orders, who: int, time: int) -> list[str]:
+    if not any(not product.metered for product in case.products):
+        return []
+    mine = orders.take((orders.interval == time) & (orders.participant == who + FIRST_MEMBER))
+    lines = ["", "2. Orders sent before delivery"]
+    for row in range(len(mine)):
+        side = "buy" if mine.side[row] > 0 else "sell"
+        word = "at most" if side == "buy" else "at least"
+        lines.append(
+            f"   {side} {_kwh(case.world, int(mine.quantity[row]))} kWh for {word} "
+            f"{_cents(case.world, int(mine.limit[row]))} ct/kWh (order {int(mine.id[row])} of this gate)"
+        )
+    return lines if len(mine) else [*lines, "   none"]
+
+
+def _rule(case: Case, block: Block, time: int) -> list[str]:
+    world = case.world
+    row = block.energy[time - block.first]
+    wanted, offered = int(row[row > 0].sum()), int(-row[row < 0].sum())
+    seen = net_tariff(world.tariff, world.charges)
+    place = np.array([time], np.int32)
+    retail, feed_in = (int(price[0]) for price in seen.at(place))
+    full = int(world.tariff.at(place)[0][0])
+    lines = [
+        "",
+        "3. Rule",
+        f"   all members together need {_kwh(world, wanted)} kWh and have {_kwh(world, offered)} kWh to spare",
+        f"   the utility sells at {_cents(world, full)} and buys at {_cents(world, feed_in)} ct/kWh; "
+        f"the rule sees {_cents(world, retail)} and {_cents(world, feed_in)} (retail less charges on local energy)",
+    ]
+    for part, product in zip(case.parts, case.products, strict=True):
+        entry = MECHANISMS[part.mechanism]
+        lines.append(f"   {entry.name}: source {entry.source}")
+        text = inspect.cleandoc(entry.cls.__doc__ or "")
+        lines += [f"   | {line}".rstrip() for line in text.split("\n")]
+        for key, value in part.parameters().items():
+            lines.append(f"   parameter {key} = {value}")
+    if not case.products:
+        lines.append("   no community: the utility takes everything")
+    return lines
+
+
+def _trades(case: Case, settlement: Settlement, who: int, time: int) -> list[str]:
+    world, account = case.world, who + FIRST_MEMBER
+    lines = ["", "4. Trades"]
+    for trades in (settlement.local, settlement.utility):
+        mine = trades.take((trades.interval == time) & ((trades.buyer == account) | (trades.seller == account)))
+        for row in range(len(mine)):
+            buys = mine.buyer[row] == account
+            other = int(mine.seller[row] if buys else mine.buyer[row])
+            price = int(mine.buy_price[row] if buys else mine.sell_price[row])
+            lines.append(
+                f"   {'buys' if buys else 'sells'} {_kwh(world, int(mine.quantity[row]))} kWh "
+                f"{'from' if buys else 'to'} {_name(world, other)} at {_cents(world, price)} ct/kWh"
+            )
+    return lines if len(lines) > 2 else [*lines, "   none"]
+
+
+def _money(case: Case, settlement: Settlement, who: int, time: int) -> list[str]:
+    world, account, postings = case.world, who + FIRST_MEMBER, settlement.postings
+    now = (postings.interval == time) & (postings.book == MONEY)
+    total = 0
+    lines = ["", "5. Money (above zero: to pay)"]
+    mine = postings.take(now & ((postings.debit == account) | (postings.credit == account)))
+    for row in range(len(mine)):
+        pays = mine.debit[row] == account
+        cash = int(mine.amount[row]) * (1 if pays else -1)
+        other = int(mine.credit[row] if pays else mine.debit[row])
+        total += cash
+        lines.append(
+            f"   {BILL_LINE_OF[int(mine.code[row])]:<9} {_money_text(world, cash):>16} {world.units.currency}  "
+            f"{'to' if pays else 'from'} {_name(world, other)}"
+        )
+    lines.append(f"   {'total':<9} {_money_text(world, total):>16} {world.units.currency}")
+    return lines
+
+
+def _local(world: World, time: int) -> str:
+    return datetime.fromtimestamp(world.grid.second(time), ZoneInfo(world.timezone)).strftime("%Y-%m-%d %H:%M")
+
+
+def _name(world: World, account: int) -> str:
+    return world.members[account - FIRST_MEMBER] if account >= FIRST_MEMBER else f"the {HOUSE_NAMES[account]}"
+
+
+def _kwh(world: World, lots: int) -> str:
+    return decimal_text(world.units.kwh(lots))
+
+
+def _cents(world: World, ticks: int) -> str:
+    return decimal_text(world.units.price(ticks) * 100)
+
+
+def _money_text(world: World, cash: int) -> str:
+    return decimal_text(world.units.money(cash))

@@ -1,0 +1,190 @@
+"""`wattle.clear`: one order book, one market rule, and a result whose energy and money close exactly.
+
+The same mechanisms and the same double entry as in a simulation or in live operation, without a scenario around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from fractions import Fraction
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from wattle.clearing_result import Result
+from wattle.core.checks import InputError, Reject, ensure
+from wattle.core.columns import I64
+from wattle.core.messages import Clearing, Context, Tariff
+from wattle.core.tables import ANY_PRICE, ANYONE, BUY, NO_ORDER, UTILITY, Orders, Trades
+from wattle.core.units import PRICE_MAX, Units, decimal_text, exact
+from wattle.market.mechanism import MECHANISMS, Mechanism
+from wattle.runtime.book import Book, read_book
+from wattle.scenario.plugins import find_mechanism, load_mechanisms, mechanism_parameters
+
+__all__ = ["Result", "clear"]
+
+CASH_LIMIT = 1 << 62
+"""Largest sum of cash; half of what 64 bits hold, so that sums of both signs fit."""
+
+_REFUSALS = {
+    Reject.NO_TARIFF: "{rule} needs the utility's prices; give --retail and --feed-in (retail_ct and feed_in_ct)",
+    Reject.PARTNER_NOT_SUPPORTED: "{rule} cannot honour a named partner; leave the column `partner` empty",
+    Reject.NO_PRICE: (
+        "{rule}: all orders that could trade take any price, so none can be formed; give one of them a limit, "
+        "or give --retail and --feed-in (retail_ct and feed_in_ct)"
+    ),
+    Reject.TOO_LARGE: "{rule}: quantity times price is too large to be counted exactly; take a larger lot or tick",
+}
+
+
+def clear(
+    mechanism: str | PathLike[str] | Mechanism,
+    orders: Any,
+    *,
+    retail_ct: str | int | float | None = None,
+    feed_in_ct: str | int | float | None = None,
+    lot_wh: str | int | float = "0.001",
+    tick_per_kwh: str | int | float = "0.000001",
+    currency: str = "EUR",
+    **parameters: Any,
+) -> Result:
+    """Clear an order book under one market rule.
+
+    Parameters
+    ----------
+    mechanism : name of a rule (see `wattle mechanisms`), path of a Python file that registers one, or a rule itself.
+    orders : path of a CSV or JSON file, list of dicts, dict of lists, or pandas or polars frame with the columns
+        `member`, `side` (buy or sell), `quantity_kwh`, `limit_ct_per_kwh` (hundredths of the currency; nothing takes any
+        price) and, if wanted, `interval`, `zone`, `partner`.
+    retail_ct, feed_in_ct : the utility's prices in hundredths of the currency per kWh. With both, the utility sells what
+        buyers still want and buys what sellers still have, where their limits allow it. With neither, only members trade.
+    lot_wh, tick_per_kwh : sizes in which energy (Wh) and prices (currency per kWh) are counted.
+    parameters : parameters of the rule, such as `k_percent=0` or `price_ct_per_kwh="12.5"`.
+
+    Returns exact numbers. Whatever cannot be used raises `InputError`, and nothing is rounded or repaired.
+    """
+    units = Units.parse(str(lot_wh), str(tick_per_kwh), currency)
+    book = read_book(orders, units)
+    rule, name = _rule(mechanism, parameters, units, book)
+    tariff = _tariff(retail_ct, feed_in_ct, units)
+    _check_size(book, rule, tariff, units)
+    _, answer = rule.step(None, book.orders, Context(tariff=tariff, rng=np.random.default_rng(0)))
+    if not isinstance(answer, Clearing):
+        raise InputError(
+            f"{name} answers with prices and asks its members again; a book alone cannot answer. "
+            "Run this rule in a scenario, where members do"
+        )
+    if answer.refused in _REFUSALS:
+        raise InputError(_REFUSALS[answer.refused].format(rule=name))
+    left = _left(book.orders, answer.trades)
+    backed = Trades.empty()
+    if tariff is not None and answer.refused is None:
+        backed = _backstop(book.orders, left, tariff)
+        left = left - _left_by(book.orders, backed)
+    trades = _in_order(Trades.concat(answer.trades, backed))
+    return Result(name, book, units, answer, trades, left, has_utility=tariff is not None)
+
+
+def _rule(
+    mechanism: Any, parameters: Mapping[str, Any], units: Units, book: Book
+) -> tuple[Mechanism, str]:
+    if isinstance(mechanism, (str, PathLike)):
+        entry = find_mechanism(mechanism)
+        return entry.build(mechanism_parameters(entry, parameters, units, book.ids)), entry.name
+    load_mechanisms()
+    if isinstance(mechanism, type) or not callable(getattr(mechanism, "step", None)):
+        raise InputError(f"mechanism is {mechanism!r}, expected a name, the path of a file, or a rule with parameters set")
+    if parameters:
+        raise InputError(f"{', '.join(parameters)}: a rule that is given as an object has its parameters already")
+    names = (entry.name for entry in MECHANISMS if entry.cls is type(mechanism))
+    return mechanism, next(names, type(mechanism).__name__)
+
+
+def _tariff(retail_ct: Any, feed_in_ct: Any, units: Units) -> Tariff | None:
+    if retail_ct is None and feed_in_ct is None:
+        return None
+    for one, other, value in (("retail", "feed-in", feed_in_ct), ("feed-in", "retail", retail_ct)):
+        if value is None:
+            raise InputError(f"the {one} price is given without the {other} price; give both or none")
+    retail, feed_in = _ticks(retail_ct, "retail", units), _ticks(feed_in_ct, "feed-in", units)
+    if retail < feed_in:
+        raise InputError(f"the retail price {retail_ct} ct/kWh is below the feed-in price {feed_in_ct} ct/kWh")
+    return Tariff.flat(retail, feed_in)
+
+
+def _ticks(value: Any, name: str, units: Units) -> int:
+    try:
+        ticks: Fraction = exact(value) / 100 / units.tick_per_kwh
+    except InputError:
+        raise InputError(f"the {name} price is {value!r}, expected a number of ct/kWh such as 30.5") from None
+    if ticks.denominator != 1:
+        step = decimal_text(units.tick_per_kwh * 100)
+        raise InputError(f"the {name} price is {value!r}, expected a multiple of {step} ct/kWh, the size of a tick")
+    if abs(ticks) > PRICE_MAX:
+        raise InputError(
+            f"the {name} price is {value!r}, expected at most {decimal_text(PRICE_MAX * units.tick_per_kwh * 100)} ct/kWh"
+        )
+    return int(ticks)
+
+
+def _check_size(book: Book, rule: Mechanism, tariff: Tariff | None, units: Units) -> None:
+    """Refuse a book whose energy at its highest price would not fit into 64 bits."""
+    limits = np.abs(book.orders.limit[np.abs(book.orders.limit) < ANY_PRICE])
+    prices = [1, int(limits.max(initial=0))]
+    if tariff is not None:
+        prices += [abs(int(tariff.retail[0])), abs(int(tariff.feed_in[0]))]
+    if is_dataclass(rule):
+        values = (getattr(rule, field.name) for field in fields(rule) if field.name.endswith("_ticks"))
+        prices += [abs(value) for value in values if isinstance(value, int)]
+    lots = int(book.orders.quantity.astype(object).sum())
+    if lots * max(prices) >= CASH_LIMIT:
+        raise InputError(
+            f"{decimal_text(units.kwh(lots))} kWh at prices of up to {decimal_text(units.price(max(prices)) * 100)} ct/kWh "
+            f"cannot be counted exactly in lots of {decimal_text(units.lot_wh)} Wh and ticks of "
+            f"{decimal_text(units.tick_per_kwh)} {units.currency}/kWh; take a larger lot (--lot-wh) or tick (--tick-per-kwh)"
+        )
+
+
+def _left_by(orders: Orders, trades: Trades) -> I64:
+    """Return the traded lots of each order; ids are row numbers."""
+    moved = np.zeros(len(orders), np.int64)
+    for ids in (trades.buy_order, trades.sell_order):
+        placed = ids != NO_ORDER
+        ensure(bool(((ids[placed] >= 0) & (ids[placed] < len(orders))).all()), "a trade names an order that is not there")
+        np.add.at(moved, ids[placed], trades.quantity[placed])
+    return moved
+
+
+def _left(orders: Orders, trades: Trades) -> I64:
+    left = orders.quantity - _left_by(orders, trades)
+    ensure(bool((left >= 0).all()), "the rule trades more than was ordered")
+    return left
+
+
+def _backstop(orders: Orders, left: I64, tariff: Tariff) -> Trades:
+    """Return the trades with the utility: what is left of each order whose limit allows the utility's price."""
+    retail, feed_in = tariff.at(orders.interval)
+    buys = orders.side == BUY
+    taker = np.abs(orders.limit) == ANY_PRICE
+    allowed = taker | np.where(buys, orders.limit >= retail, orders.limit <= feed_in)
+    rows = np.flatnonzero((left > 0) & allowed & (orders.partner == ANYONE))
+    who, buying = orders.participant[rows], buys[rows]
+    price = np.where(buying, retail[rows], feed_in[rows])
+    return Trades(
+        interval=orders.interval[rows],
+        zone=orders.zone[rows],
+        buyer=np.where(buying, who, np.int32(UTILITY)),
+        seller=np.where(buying, np.int32(UTILITY), who),
+        buy_order=np.where(buying, orders.id[rows], np.int64(NO_ORDER)),
+        sell_order=np.where(buying, np.int64(NO_ORDER), orders.id[rows]),
+        quantity=left[rows],
+        buy_price=price,
+        sell_price=price,
+    )
+
+
+def _in_order(trades: Trades) -> Trades:
+    """Return trades by interval and zone; within them those between members come first."""
+    return trades.take(np.lexsort((trades.zone, trades.interval)))

@@ -1,0 +1,1 @@
+"""Physics of fleets: arrays over members. Pure."""

@@ -1,0 +1,1 @@
+"""Vocabulary: tables, messages, units, time, grouped kernels. Pure."""

@@ -1,0 +1,88 @@
+"""Seals: one chained SHA-256 for each interval over everything that was metered, ordered, traded and booked in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattle.core.columns import Columns
+from wattle.engine.settlement import Block, Settlement
+
+
+def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> list[bytes]:
+    """Return the hash of the content of each interval: readings, orders, trades, prices, transfers, cost per account.
+
+    The head of each content counts the rows of each table, so no row can move from one table to another.
+    """
+    count = block.stop - block.first
+    width = 8 * block.energy.shape[1]
+    energy, money = _bytes(block.energy), _bytes(cost)
+    cuts = [
+        _cut(table, block.first, count)
+        for table in (block.orders, settlement.local, settlement.prices, settlement.transfers)
+    ]
+    found = []
+    for time in range(count):
+        head = [block.first + time]
+        digest = hashlib.sha256()
+        digest.update(energy[time * width : (time + 1) * width])
+        digest.update(money[time * width : (time + 1) * width])
+        for edges, rows, size in cuts:
+            start, stop = edges[time], edges[time + 1]
+            head.append(stop - start)
+            if stop > start:
+                digest.update(rows[start * size : stop * size])
+        digest.update(str(head).encode())
+        found.append(digest.digest())
+    return found
+
+
+def chain(head: bytes, contents: list[bytes]) -> list[bytes]:
+    """Return the seals: each the hash of the seal before and of its own content."""
+    found = []
+    for content in contents:
+        head = hashlib.sha256(head + content).digest()
+        found.append(head)
+    return found
+
+
+def fingerprint(value: Any) -> bytes:
+    """Return a hash of tables, arrays, numbers and texts, also inside tuples, lists and mappings."""
+    digest = hashlib.sha256(type(value).__name__.encode())
+    if isinstance(value, Columns):
+        value = value.arrays()
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            digest.update(fingerprint(key) + fingerprint(value[key]))
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            digest.update(fingerprint(part))
+    else:
+        digest.update(repr(value).encode())
+    return digest.digest()
+
+
+def _cut(table: Columns, first: int, count: int) -> tuple[list[int], Any, int]:
+    """Return the first row of each interval, all rows as bytes in order of interval, and the bytes of a row."""
+    interval: NDArray[np.int32] = table.interval  # type: ignore[attr-defined]
+    if interval.size and (interval[1:] < interval[:-1]).any():
+        table = table.take(np.argsort(interval, kind="stable"))
+        interval = table.interval  # type: ignore[attr-defined]
+    edges = np.searchsorted(interval, np.arange(first, first + count + 1)).tolist()
+    columns = table.arrays()
+    record = np.dtype([(str(number), column.dtype) for number, column in enumerate(columns)])
+    rows = np.empty(len(table), record)
+    for number, column in enumerate(columns):
+        rows[str(number)] = column
+    return edges, memoryview(rows.view(np.uint8)), record.itemsize
+
+
+def _bytes(rows: NDArray[np.int64]) -> memoryview:
+    return memoryview(np.ascontiguousarray(rows, np.int64).reshape(-1).view(np.uint8))

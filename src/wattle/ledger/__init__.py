@@ -1,0 +1,1 @@
+"""Double entry, fees, settlement, statements. Pure."""

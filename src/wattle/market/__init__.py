@@ -1,0 +1,1 @@
+"""Market rules, one mechanism or one close family per file. Pure."""

@@ -1,0 +1,1 @@
+"""The shell around the engine: simulation, journal, replay, meter files."""

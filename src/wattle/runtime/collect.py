@@ -1,0 +1,115 @@
+"""Add up the effects of an engine as they come, so that a year fits into little memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattle.core.columns import I64
+from wattle.core.compiled import kernel
+from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
+from wattle.engine.events import Cleared, Effect, Sealed, Settled
+from wattle.ledger.accounts import BILL_LINE_OF, BOOKS, CODES, MONEY
+from wattle.ledger.postings import tally
+
+
+@kernel("r4 r4 r4 r8 r8 i r8 i w8 w8 w8 w8")
+def _add_trades(
+    interval: Any, buyer: Any, seller: Any, quantity: Any, price: Any, first: Any, period: Any, accounts: Any,
+    lots: Any, value: Any, bought: Any, sold: Any,
+) -> Any:  # fmt: skip
+    for row in range(interval.size):
+        time = interval[row] - first
+        lots[time] += quantity[row]
+        value[time] += quantity[row] * price[row]
+        bought[period[time] * accounts + buyer[row]] += quantity[row]
+        sold[period[time] * accounts + seller[row]] += quantity[row]
+
+
+class Collector:
+    """Running sums over T intervals and all accounts.
+
+    Parameters
+    ----------
+    period : statement period of each interval [T], from 0.
+    accounts : house accounts and members.
+    first : number of the first interval.
+    """
+
+    def __init__(self, period: NDArray[np.int64], accounts: int, first: int = 0) -> None:
+        count = period.size
+        self._first = first
+        self._period = period
+        self.lines = np.zeros((int(period.max(initial=0)) + 1, BOOKS, CODES, accounts), np.int64)
+        self.shared, self._value = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.imported, self.exported = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        shape = (self.lines.shape[0], accounts)  # lots of each period and account
+        self.bought, self.sold = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        self.from_utility, self.to_utility = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        self.seals = np.zeros((count, 32), np.uint8)
+        self.refused: Any = None
+        self.trades = 0
+
+    def take(self, effects: list[Effect]) -> None:
+        """Add what these effects report; corrections are not for this collector."""
+        for effect in effects:
+            match effect:
+                case Settled():
+                    self._settled(effect)
+                case Sealed():
+                    seals = np.frombuffer(effect.hashes, np.uint8).reshape(-1, 32)
+                    self.seals[effect.intervals - self._first] = seals
+                case Cleared(refused=code) if code is not None:
+                    self.refused = code
+                case _:
+                    pass
+
+    def _settled(self, effect: Settled) -> None:
+        span = slice(effect.first - self._first, effect.stop - self._first)
+        period = self._period[span]
+        if period[0] == period[-1]:
+            self.lines[period[0]] += effect.lines
+        else:
+            tally(effect.postings, effect.first, period, self.lines, self.bought.shape[1])
+        self._add(effect.local, effect.first, self.shared[span], self._value[span], self.bought, self.sold)
+        self.trades += len(effect.local)
+        buys = effect.utility.seller == UTILITY
+        nothing = np.zeros_like(self.bought)
+        for mine, lots, bought, sold in (
+            (buys, self.imported[span], self.from_utility, nothing),
+            (~buys, self.exported[span], nothing, self.to_utility),
+        ):
+            self._add(effect.utility.take(mine), effect.first, lots, np.zeros_like(lots), bought, sold)
+
+    def _add(self, trades: Trades, first: int, lots: I64, value: I64, bought: I64, sold: I64) -> None:
+        period = self._period[first - self._first : first - self._first + lots.size]
+        _add_trades(
+            trades.interval, trades.buyer, trades.seller, trades.quantity, trades.buy_price, first, period,
+            bought.shape[1], lots, value, bought.reshape(-1), sold.reshape(-1),
+        )  # fmt: skip
+
+    @property
+    def price(self) -> I64:
+        """Energy-weighted mean local price [T] in ticks, rounded down; -1 where nothing was shared."""
+        mean = np.full(self.shared.size, -1, np.int64)
+        np.floor_divide(self._value, self.shared, out=mean, where=self.shared > 0)
+        return mean
+
+    def bill_lines(self) -> dict[str, I64]:
+        """Return cash of each bill line for each member [N]."""
+        return {line: cash.sum(axis=0) for line, cash in self.bill_lines_by_period().items()}
+
+    def bill_lines_by_period(self) -> dict[str, NDArray[np.int64]]:
+        """Return cash of each bill line for each period and member [P, N]."""
+        money = self.lines[:, MONEY, :, FIRST_MEMBER:]
+        found = {line: np.zeros((money.shape[0], money.shape[2]), np.int64) for line in BILL_LINE_OF.values()}
+        for code, line in BILL_LINE_OF.items():
+            found[line] += money[:, code]
+        return found
+
+    def closing_errors(self) -> tuple[int, int]:
+        """Return what the energy book (lots) and the money book (cash) are off by; both must be 0."""
+        sums = np.abs(self.lines.sum(axis=3)).sum(axis=(0, 2))
+        return int(sums[0]), int(sums[1])

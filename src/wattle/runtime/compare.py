@@ -1,0 +1,174 @@
+"""Run several rules on one world and put the results side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattle.runtime.results import Comparison, RuleResult
+from wattle.core.checks import REASONS, InputError, ensure
+from wattle.core.tables import FIRST_MEMBER
+from wattle.engine.gate import Product
+from wattle.market.mechanism import MECHANISMS
+from wattle.runtime.collect import Collector
+from wattle.runtime.simulate import months, simulate
+from wattle.runtime.world import World
+from wattle.scenario.build import limit_range, product_of
+from wattle.scenario.schema import ProductSection, Scenario
+
+REFERENCE = "no community"
+REFERENCE_SUMMARY = "Everyone alone: all energy is bought from and sold to the utility at the tariff."
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named list of products; none at all is the reference."""
+
+    name: str
+    products: tuple[ProductSection, ...]
+
+    @property
+    def slug(self) -> str:
+        """Name of the rule's folder in a run."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.name.lower())
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A rule with all its sums."""
+
+    result: RuleResult
+    collector: Collector
+
+
+def rules_of(scenario: Scenario, mechanisms: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """Return the reference and then the rules to compare.
+
+    Without `mechanisms` the scenario's products together are one rule; else each mechanism is a rule of its own, with
+    the parameters that a product of the scenario gives it.
+    """
+    reference = Rule(REFERENCE, ())
+    if not mechanisms:
+        if not scenario.product:
+            return (reference,)
+        name = " + ".join(product.name or product.mechanism for product in scenario.product)
+        return reference, Rule(name, scenario.product)
+    given = {product.name or product.mechanism: product for product in scenario.product}
+    given.update({product.mechanism: product for product in reversed(scenario.product)})
+    found = [reference]
+    for name in mechanisms:
+        found.append(Rule(name, (given.get(name) or ProductSection(mechanism=name),)))
+    return tuple(found)
+
+
+def run_rule(
+    world: World, scenario: Scenario, rule: Rule, progress: Callable[[int, int], None] | None = None
+) -> Finished:
+    """Run one rule over the whole world."""
+    began = time.perf_counter()
+    products = tuple(product_of(part, world.units, world.members, world.demand) for part in rule.products)
+    number, _ = months(world.grid, world.timezone)
+    collector = Collector(number, FIRST_MEMBER + len(world.members))
+    engine = simulate(world, products, scenario.seed, collector.take, progress)
+    if collector.refused is not None:
+        raise InputError(f"{rule.name}: {REASONS[collector.refused]}")
+    ensure(engine.sealed_until == world.grid.count, "the run ended before its last interval was sealed")
+    return Finished(_result(world, rule, products, collector, engine.state_hash(), time.perf_counter() - began), collector)
+
+
+def run_rules(
+    world: World, scenario: Scenario, rules: Sequence[Rule], progress: Callable[[str, int, int], None] | None = None
+) -> list[Finished]:
+    """Run rules side by side on the cores of this machine; results come in the order of the rules.
+
+    `progress` is told the rule, the intervals done over all rules, and the intervals in all. The kernels let other
+    threads run, so threads are enough and nothing has to be copied.
+    """
+    done = dict.fromkeys(range(len(rules)), 0)
+
+    def work(number: int) -> Finished:
+        def tell(count: int, total: int) -> None:
+            done[number] = count
+            if progress is not None:
+                progress(rules[number].name, sum(done.values()), len(rules) * total)
+
+        return run_rule(world, scenario, rules[number], tell)
+
+    with ThreadPoolExecutor(max_workers=min(len(rules), os.cpu_count() or 1, 4)) as pool:
+        return list(pool.map(work, range(len(rules))))
+
+
+def _result(
+    world: World, rule: Rule, products: tuple[Product, ...], collector: Collector, state_hash: str, seconds: float
+) -> RuleResult:
+    lines = collector.bill_lines()
+    by_month = sum(collector.bill_lines_by_period().values(), np.zeros((1, len(world.members)), np.int64))
+    mine = slice(FIRST_MEMBER, None)
+    energy_error, money_error = collector.closing_errors()
+    energy_error += abs(int((collector.bought - collector.sold).sum()))
+    return RuleResult(
+        rule=rule.name,
+        mechanism=" + ".join(part.mechanism for part in rule.products),
+        parameters={
+            f"{part.name or part.mechanism}.{key}": value for part in rule.products for key, value in part.parameters().items()
+        },
+        summary=" ".join(MECHANISMS[part.mechanism].summary for part in rule.products) or REFERENCE_SUMMARY,
+        price=collector.price,
+        shared=collector.shared,
+        imported=collector.imported,
+        exported=collector.exported,
+        bought=collector.bought.sum(axis=0)[mine],
+        sold=collector.sold.sum(axis=0)[mine],
+        from_utility=collector.from_utility.sum(axis=0)[mine],
+        to_utility=collector.to_utility.sum(axis=0)[mine],
+        lines=lines,
+        cost=np.sum(list(lines.values()), axis=0),
+        cost_by_month=by_month,
+        energy_error=energy_error,
+        money_error=money_error,
+        state_hash=state_hash,
+        seconds=seconds,
+    )
+
+
+def compared(world: World, scenario: Scenario, results: Sequence[RuleResult], run_name: str = "") -> Comparison:
+    """Put results side by side; the first one is the reference."""
+    tariff = world.tariff
+    return Comparison(
+        title=scenario.title,
+        grid=world.grid,
+        timezone=world.timezone,
+        units=world.units,
+        members=world.members,
+        kinds=world.kinds,
+        facts=world.facts,
+        demand=world.demand,
+        generation=world.generation,
+        load=world.load,
+        sun=world.sun,
+        retail=tariff.retail,
+        feed_in=tariff.feed_in,
+        rules=tuple(results),
+        limits=world.limits,
+        notes=(*world.notes, *_notes(world, scenario)),
+        run_name=run_name,
+    )
+
+
+def _notes(world: World, scenario: Scenario) -> list[str]:
+    units = world.units
+    low, high = (float(units.price(ticks)) * 100 for ticks in limit_range(scenario, units, world.charges))
+    found = [
+        f"Where members trade before delivery (auctions), each member's limit price is drawn once between {low:g} and "
+        f"{high:g} ct/kWh with seed {scenario.limits.seed}. The utility takes every remainder at the tariff."
+    ]
+    for charge in world.charges:
+        cents = float(units.price(charge.ticks)) * 100
+        where = "added to local energy" if charge.on == "local-kwh" else "contained in the retail price"
+        found.append(f"{charge.name}: {cents:g} ct/kWh, {where}.")
+    return found

@@ -1,0 +1,1 @@
+"""Scenarios: strict TOML and tables to objects."""

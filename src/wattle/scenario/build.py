@@ -1,0 +1,115 @@
+"""From a checked scenario to the objects of the pure layers: units, tariff, charges, products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattle.core.checks import InputError
+from wattle.core.messages import Tariff
+from wattle.core.tables import COMMUNITY_FUND, FIRST_MEMBER, GRID_OPERATOR, MARKET_OPERATOR, STATE, UTILITY
+from wattle.core.units import PRICE_MAX, Units, exact
+from wattle.engine.gate import Product
+from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
+from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, Charge, ticks_on
+from wattle.market.mechanism import MECHANISMS, Claim
+from wattle.scenario.schema import ProductSection, Scenario
+
+_PAYEE = {
+    "grid operator": GRID_OPERATOR,
+    "state": STATE,
+    "market operator": MARKET_OPERATOR,
+    "community fund": COMMUNITY_FUND,
+    "utility": UTILITY,
+}
+_CODE = {"network": NETWORK, "levy": LEVY, "tax": TAX, "platform": PLATFORM}
+
+
+def units_of(scenario: Scenario) -> Units:
+    """Return lot, tick and currency."""
+    part = scenario.units
+    return Units.parse(part.lot_wh, part.tick_per_kwh, part.currency)
+
+
+def charges_of(scenario: Scenario, units: Units) -> tuple[Charge, ...]:
+    """Return the charges; more on utility energy than the retail price can hold is refused."""
+    found = tuple(
+        Charge(part.name, part.on, _ticks(units, part.per_kwh, f"charge {part.name}"), _PAYEE[part.payee], _CODE[part.line])
+        for part in scenario.charge
+    )
+    retail = _ticks(units, scenario.tariff.retail_per_kwh, "tariff.retail_per_kwh")
+    if ticks_on(found, UTILITY_KWH) > retail:
+        raise InputError("the charges on utility energy are more than tariff.retail_per_kwh, which includes them")
+    return found
+
+
+def tariff_of(scenario: Scenario, units: Units, count: int) -> Tariff:
+    """Return the utility's prices for `count` intervals."""
+    retail = _ticks(units, scenario.tariff.retail_per_kwh, "tariff.retail_per_kwh")
+    feed_in = _ticks(units, scenario.tariff.feed_in_per_kwh, "tariff.feed_in_per_kwh")
+    if retail < feed_in:
+        raise InputError(
+            f"tariff.retail_per_kwh is {scenario.tariff.retail_per_kwh}, expected at least the feed-in price "
+            f"{scenario.tariff.feed_in_per_kwh}"
+        )
+    return Tariff.flat(retail, feed_in, count)
+
+
+def limit_range(scenario: Scenario, units: Units, charges: tuple[Charge, ...]) -> tuple[int, int]:
+    """Return lowest and highest limit that may be drawn, in ticks."""
+    part = scenario.limits
+    retail = _ticks(units, scenario.tariff.retail_per_kwh, "tariff.retail_per_kwh") - ticks_on(charges, LOCAL_KWH)
+    low = _ticks(units, part.from_per_kwh or scenario.tariff.feed_in_per_kwh, "limits.from_per_kwh")
+    high = retail if part.to_per_kwh is None else _ticks(units, part.to_per_kwh, "limits.to_per_kwh")
+    if high < low:
+        raise InputError("limits: the highest limit is below the lowest; check tariff, charges and limits")
+    return low, high
+
+
+def product_of(
+    part: ProductSection,
+    units: Units,
+    members: tuple[str, ...],
+    demand: NDArray[np.int64],
+    listed: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Product:
+    """Return a product.
+
+    A key may be given as "by demand" (each member's energy, `demand` [N]), "equal", or "from members": then `listed`
+    holds the value of each member, by the name of the parameter.
+    """
+    from wattle.scenario.plugins import load_mechanisms, mechanism_parameters
+
+    load_mechanisms()
+    entry = MECHANISMS[part.mechanism]
+    settings: dict[str, Any] = {}
+    for key, value in part.parameters().items():
+        if value == "by demand":
+            value = dict(zip(members, (int(lots) for lots in demand), strict=True))
+        elif value == "from members":
+            value = (listed or {}).get(key)
+            if not value:
+                raise InputError(f"{part.mechanism}.{key}: the table of members has no column for it")
+        elif value == "equal":
+            value = dict.fromkeys(members, 1)
+        settings[key] = value
+    ids = {name: FIRST_MEMBER + number for number, name in enumerate(members)}
+    parameters: Mapping[str, Any] = mechanism_parameters(entry, settings, units, ids)
+    return Product(
+        name=part.name or part.mechanism,
+        mechanism=entry.build(dict(parameters)),
+        when=entry.when,
+        cap=PRICE_MAX,
+        floor=-PRICE_MAX,
+        separable=Claim.SEPARABLE in entry.claims,
+    )
+
+
+def _ticks(units: Units, text: str, key: str) -> int:
+    try:
+        return units.ticks_from_price(exact(text))
+    except InputError as problem:
+        raise InputError(f"{key}: {problem}") from None

@@ -1,0 +1,1 @@
+"""Conformance suite and generators for every plug-in, a stranger's too."""

@@ -1,0 +1,141 @@
+"""One rule on one book: run it to the end, quotes included, and compare results.
+
+A rule that asks back gets answers from members who tell the truth: each order takes the best quote that its limit
+allows, with all its lots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from sys import modules
+from typing import Any
+
+import numpy as np
+
+from wattle.core.checks import ensure
+from wattle.core.columns import I64, Columns
+from wattle.core.compiled import Kernel
+from wattle.core.messages import Clearing, Memory, Quote
+from wattle.core.tables import ANY_PRICE, BUY, SELL, Orders, Quotes
+from wattle.market.mechanism import Mechanism
+from wattle.testing.generators import Case
+
+ROUNDS_MAX = 1000
+"""As many rounds as an engine allows a product that says nothing else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a run ended; `orders` are those of the last round, which the clearing names."""
+
+    orders: Orders
+    clearing: Clearing
+    memory: Memory | None
+    rounds: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A rule and a book, run when first asked."""
+
+    rule: Mechanism
+    case: Case
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The result of the run."""
+        return run(self.rule, self.case)
+
+    def again(self, orders: Orders | None = None) -> Outcome:
+        """Run the rule anew, with the same or other orders."""
+        return run(self.rule, self.case if orders is None else replace(self.case, orders=orders))
+
+
+def run(rule: Mechanism, case: Case, memory: Memory | None = None) -> Outcome:
+    """Step the rule until it clears; each quote is answered truthfully."""
+    context, orders = case.context(), case.orders
+    for number in range(ROUNDS_MAX + 1):
+        memory, answer = rule.step(memory, orders, context)
+        if isinstance(answer, Clearing):
+            return Outcome(orders, answer, memory, number)
+        ensure(isinstance(answer, Quote), f"step answered with {type(answer).__name__}, expected Clearing or Quote")
+        orders = answers(case.orders, answer.quotes, first_id=int(orders.id.max(initial=0)) + 1)
+    ensure(False, f"the rule still asks after {ROUNDS_MAX} rounds")
+    raise AssertionError
+
+
+def answers(orders: Orders, quotes: Quotes, first_id: int) -> Orders:
+    """Return each order at its best quote, if its limit allows that; ids go on from `first_id` in the order of ids."""
+    rows: list[int] = []
+    partners: list[int] = []
+    for row in np.argsort(orders.id, kind="stable"):
+        buys = orders.side[row] == BUY
+        asked, other = (quotes.buyer, quotes.seller) if buys else (quotes.seller, quotes.buyer)
+        mine = (quotes.interval == orders.interval[row]) & (quotes.zone == orders.zone[row])
+        mine &= (asked == orders.participant[row]) | (asked == -1)
+        mine &= (orders.partner[row] == -1) | (other == orders.partner[row]) | (other == -1)
+        places = np.flatnonzero(mine)
+        if places.size == 0:
+            continue
+        price = quotes.price[places]
+        best = places[np.argmin(price) if buys else np.argmax(price)]
+        if orders.side[row] * (orders.limit[row] - quotes.price[best]) >= 0:
+            rows.append(int(row))
+            partners.append(int(other[best]))
+    answered = orders.take(np.array(rows, np.int64))
+    return answered.replace(id=first_id + np.arange(len(rows)), partner=np.array(partners, np.int64))
+
+
+def values(case: Case, orders: Orders) -> I64:
+    """Return what a lot is worth to each order: its limit; to a price taker the utility's price where there is one."""
+    if case.tariff is None or len(orders) == 0:
+        return orders.limit
+    retail, feed_in = case.tariff.at(orders.interval)
+    limit = np.where((orders.side == BUY) & (orders.limit == ANY_PRICE), retail, orders.limit)
+    return np.where((orders.side == SELL) & (orders.limit == -ANY_PRICE), feed_in, limit)
+
+
+def rows_of(orders: Orders, ids: I64) -> I64:
+    """Return the row of each order id, -1 where there is none."""
+    if len(orders) == 0:
+        return np.full(ids.size, -1, np.int64)
+    rank = np.argsort(orders.id, kind="stable")
+    place = np.minimum(np.searchsorted(orders.id[rank], ids), len(orders) - 1)
+    return np.where(orders.id[rank[place]] == ids, rank[place], -1)
+
+
+def sorted_rows(table: Columns) -> list[tuple[int, ...]]:
+    """Return the rows of a table in one fixed order."""
+    return sorted(zip(*(column.tolist() for column in table.arrays()), strict=True))
+
+
+def differs(one: Clearing, other: Clearing, *, in_order: bool = False) -> str | None:
+    """Say which table of two clearings differs, or None; the order of rows counts only if `in_order`."""
+    for name in ("trades", "prices", "transfers", "resting"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs if in_order else sorted_rows(mine) != sorted_rows(theirs):
+            return name
+    return "the refusal" if one.refused != other.refused else None
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Within this block all kernels run as plain Python instead of machine code."""
+    found = {id(value): value for module in list(modules.values()) for value in _kernels_in(module)}
+    before = {number: kernel._fast for number, kernel in found.items()}
+    try:
+        for kernel in found.values():
+            kernel._fast = kernel.twin()
+        with np.errstate(over="ignore"):  # kernels count modulo 2**64 on purpose
+            yield
+    finally:
+        for number, kernel in found.items():
+            kernel._fast = before[number]
+
+
+def _kernels_in(module: Any) -> list[Kernel]:
+    names = getattr(module, "__dict__", {})
+    return [value for value in list(names.values()) if isinstance(value, Kernel)]
