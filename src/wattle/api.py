@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from wattle.clearing_result import Result
 from wattle.core.checks import InputError, Reject, ensure
 from wattle.core.columns import I64
 from wattle.core.messages import Clearing, Context, Tariff
@@ -21,6 +20,7 @@ from wattle.core.tables import ANY_PRICE, ANYONE, BUY, NO_ORDER, UTILITY, Orders
 from wattle.core.units import PRICE_MAX, Units, decimal_text, exact
 from wattle.market.mechanism import MECHANISMS, Mechanism
 from wattle.runtime.book import Book, read_book
+from wattle.runtime.cleared import Result
 from wattle.scenario.plugins import find_mechanism, load_mechanisms, mechanism_parameters
 
 __all__ = ["Result", "clear"]
@@ -65,7 +65,21 @@ def clear(
 
     Returns exact numbers. Whatever cannot be used raises `InputError`, and nothing is rounded or repaired.
     """
-    units = Units.parse(str(lot_wh), str(tick_per_kwh), currency)
+    return clear_book(mechanism, orders, parameters, retail_ct, feed_in_ct, str(lot_wh), str(tick_per_kwh), currency)
+
+
+def clear_book(
+    mechanism: str | PathLike[str] | Mechanism,
+    orders: Any,
+    parameters: Mapping[str, Any],
+    retail_ct: str | int | float | None,
+    feed_in_ct: str | int | float | None,
+    lot_wh: str,
+    tick_per_kwh: str,
+    currency: str,
+) -> Result:
+    """Do what `clear` says; here no parameter of a rule can be mistaken for one of these."""
+    units = Units.parse(lot_wh, tick_per_kwh, currency)
     book = read_book(orders, units)
     rule, name = _rule(mechanism, parameters, units, book)
     tariff = _tariff(retail_ct, feed_in_ct, units)

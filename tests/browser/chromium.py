@@ -71,7 +71,9 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.call("Browser.close")
         except (BrowserError, OSError):
@@ -164,9 +166,9 @@ class Page:
     def click(self, selector: str) -> None:
         """Click the middle of the first element that matches, with the mouse."""
         spot = self.run(
-            "(() => { const e = document.querySelector(%s); if (!e) return null;"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); if (!e) return null;"
             " e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = e.getBoundingClientRect();"
-            " return [r.x + r.width / 2, r.y + r.height / 2]; })()" % json.dumps(selector)
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         if spot is None:
             raise BrowserError(f"nothing matches {selector}")
@@ -202,7 +204,7 @@ class Page:
         urls = [e["params"]["request"]["url"] for e in sent if e.get("sessionId") == self._session]
         return [url for url in urls[1:] if not url.startswith("data:")]
 
-    def picture(self, path: Path, whole: bool = True, quality: int | None = None) -> None:
+    def picture(self, path: Path, whole: bool = True) -> None:
         """Save what is seen, or the whole page, as PNG."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
         path.write_bytes(base64.b64decode(shot["data"]))

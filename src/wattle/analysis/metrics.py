@@ -14,7 +14,7 @@ import numpy as np
 from wattle.analysis import fairness, formulas
 from wattle.analysis.catalogue import CATALOGUE, HEADLINE, Definition
 from wattle.analysis.formulas import Floats
-from wattle.analysis.results import Comparison, Index, RuleResult
+from wattle.runtime.results import Comparison, Index, RuleResult
 
 __all__ = ["CATALOGUE", "HEADLINE", "Definition", "by_key", "indices"]
 

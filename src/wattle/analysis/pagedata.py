@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from wattle.analysis import series
 from wattle.analysis.catalogue import CATALOGUE, HEADLINE, LETTERS
 from wattle.analysis.metrics import by_key, indices
-from wattle.analysis.results import BILL_LINES, Comparison, Index, RuleResult
 from wattle.core.columns import I64
+from wattle.runtime.results import BILL_LINES, Comparison, Index, RuleResult
 
 SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF ", "AUD": "A$"}
 
@@ -162,7 +163,9 @@ def page_data(comparison: Comparison) -> tuple[dict[str, Any], str]:
         "columns": [[c.key, c.group, c.heading, c.digits, c.better] for c in HEADLINE],
         "best": best_rules(keyed),
         "first": first_choice(keyed),
-        "catalogue": {key: [d.label, d.unit.format(cur=units.currency), d.formula, d.source] for key, d in CATALOGUE.items()},
+        "catalogue": {
+            key: [d.label, d.unit.format(cur=units.currency), d.formula, d.source] for key, d in CATALOGUE.items()
+        },
         "letters": LETTERS,
         "rules": [_rule(comparison, rule, index) for rule, index in zip(comparison.rules, found, strict=True)],
         "notes": list(comparison.notes),
@@ -180,7 +183,9 @@ def _rule(comparison: Comparison, rule: RuleResult, found: tuple[Index, ...]) ->
         "summary": rule.summary,
         "parameters": {str(name): str(value) for name, value in rule.parameters.items()},
         "hash": rule.state_hash,
-        "indices": {i.key: [i.value, {k: float(f"{v:.9g}") for k, v in i.inputs.items()}, i.note] for i in found},
+        "indices": {
+            i.key: [_finite(i.value), {name: _finite(value) for name, value in i.inputs.items()}, i.note] for i in found
+        },
         "cost": cost.tolist(),
         "lines": lines.tolist(),
         "months": months.tolist(),
@@ -190,3 +195,8 @@ def _rule(comparison: Comparison, rule: RuleResult, found: tuple[Index, ...]) ->
         "toUtility": rule.to_utility.tolist(),
         "errors": [int(rule.energy_error), int(rule.money_error)],
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number with the digits that a reader can use; JSON knows neither nan nor infinity."""
+    return float(f"{value:.9g}") if value is not None and math.isfinite(value) else None

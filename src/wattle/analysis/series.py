@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from wattle.analysis.results import Comparison
 from wattle.core.columns import I64
 from wattle.core.timegrid import TimeGrid
+from wattle.runtime.results import Comparison
 
 POINTS_MAX = 40_000
 """Longer runs are summed up to at most this many points for the page; the results themselves keep every interval."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wattle.analysis.catalogue import HEADLINE, Column
 from wattle.analysis.metrics import by_key
 from wattle.analysis.pagedata import SIGNS, best_rules, period_text, with_indices
-from wattle.analysis.results import Comparison, Index
+from wattle.runtime.results import Comparison, Index
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,7 @@ def comparison_table(comparison: Comparison, width: int = WIDE) -> Table:
     columns = [column for column in HEADLINE if column.key not in left_out]
     sign = SIGNS.get(comparison.units.currency, comparison.units.currency).strip()
     table = Table(
-        title=Text(f"{comparison.title}: what sharing saves {period_text(comparison)}, against everyone alone"),
+        title=Text(f"What sharing saves {period_text(comparison)}, against everyone alone"),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0) if width >= ROOMY or left_out else 0,
         pad_edge=False,

@@ -67,7 +67,7 @@ class Units:
         """Return whole lots; a quantity between two lots is refused, never rounded."""
         lots = exact(kwh) * 1000 / self.lot_wh
         if lots.denominator != 1:
-            raise InputError(f"{kwh} kWh is not a whole number of lots of {decimal_text(self.lot_wh)} Wh")
+            raise InputError(f"{_shown(kwh)} kWh is not a whole number of lots of {decimal_text(self.lot_wh)} Wh")
         return int(lots)
 
     def ticks_from_price(self, per_kwh: str | Fraction) -> int:
@@ -75,7 +75,7 @@ class Units:
         ticks = exact(per_kwh) / self.tick_per_kwh
         if ticks.denominator != 1:
             raise InputError(
-                f"{per_kwh} {self.currency}/kWh is not a whole number of ticks of "
+                f"{_shown(per_kwh)} {self.currency}/kWh is not a whole number of ticks of "
                 f"{decimal_text(self.tick_per_kwh)} {self.currency}/kWh"
             )
         return int(ticks)
@@ -103,6 +103,10 @@ class Units:
     def money_float(self, cash: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return currency for pictures and indices."""
         return np.asarray(cash) * float(self.cash)
+
+
+def _shown(number: str | Fraction) -> str:
+    return number if isinstance(number, str) else decimal_text(number, 12).rstrip("0").rstrip(".")
 
 
 def decimal_text(number: Fraction | int, digits: int | None = None) -> str:

@@ -265,6 +265,8 @@ def _book(table: _Table, units: Units) -> Book:
     ]
     if problems:
         raise InputError(_told(table, sorted(problems)))
+    if any(isinstance(label, str) for label in zone):
+        zone = [str(label) for label in zone]
     zones = {label: number for number, label in enumerate(dict.fromkeys(zone))}
     sides = np.array(side, np.int8)
     taker = np.array([ticks is None for ticks in limit], bool)

@@ -145,6 +145,13 @@ def _opened(path: Path, scenario: Scenario, units: Units, book: MeterBook) -> Fo
         "shares": {each.id: each.share for each in book.members.members if each.share is not None},
         "ranks": {each.id: each.priority for each in book.members.members if each.priority is not None},
     }
+    for part in scenario.product:
+        for key, value in part.parameters().items():
+            if value == "by demand":
+                raise InputError(
+                    f'{path / COMMUNITY}: {part.mechanism}.{key} is "by demand", which would change with each round; '
+                    'expected "equal", "from members" or a table of members'
+                )
     products = tuple(product_of(part, units, world.members, world.demand, listed) for part in scenario.product)
     engine = start(world, products, scenario.seed, correctable=1 << 31)
     return Folder(path, scenario, units, book, world, products, engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -40,7 +41,7 @@ def parse_scenario(text: str, name: str) -> Scenario:
     try:
         return Scenario.model_validate(data)
     except ValidationError as problem:
-        lines = [f"{name}: {_line(error, data)}" for error in problem.errors()]
+        lines = [f"{name}{_row(text, error['loc'])}: {_line(error, data)}" for error in problem.errors()]
         raise InputError("\n".join(lines)) from None
 
 
@@ -50,7 +51,7 @@ def _line(error: Any, data: dict[str, Any]) -> str:
     value = _value(data, place)
     match error["type"]:
         case "missing":
-            section = ".".join(str(part) for part in place[:-1]) or "top level"
+            section = key.rpartition(".")[0] or "top level"
             return f"the key {place[-1]!r} is missing ({section}); {_described(place)}"
         case "extra_forbidden":
             known = _keys(place[:-1])
@@ -65,6 +66,27 @@ def _line(error: Any, data: dict[str, Any]) -> str:
         case _:
             wanted = str(error["msg"]).removeprefix("Input should be ").lower()
             return f"{key} is {value!r}, expected {wanted}"
+
+
+def _row(text: str, place: tuple[Any, ...]) -> str:
+    """Return ", line N" for the line on which a key (or the nearest table above it) stands, if it is found."""
+    names = [part for part in place if not isinstance(part, int)]
+    count = next((part for part in place if isinstance(part, int)), 0)
+    table, seen, found = "", -1, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[+\s*([A-Za-z0-9_.-]+)\s*\]+", line)
+        if header:
+            table = header[1]
+            seen += table == names[0] and line.strip().startswith("[[")
+        here = table.split(".") if table else []
+        if here[:1] != names[:1] and table or (here and "[[" in text and 0 <= seen != count):
+            continue
+        if header and here == names[: len(here)]:
+            found = number
+        key = re.match(r"\s*([A-Za-z0-9_-]+)\s*=", line)
+        if key and [*here, key[1]] == names:
+            return f", line {number}"
+    return f", line {found}" if found else ""
 
 
 def _value(data: Any, place: list[Any]) -> Any:

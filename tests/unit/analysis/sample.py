@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.analysis.metrics import indices
-from wattle.analysis.results import BILL_LINES, Comparison, RuleResult
 from wattle.core.timegrid import TimeGrid
 from wattle.core.units import Units
+from wattle.runtime.results import BILL_LINES, Comparison, RuleResult
 
 Ints = NDArray[np.int64]
 ZONE = ZoneInfo("Europe/Berlin")
@@ -76,8 +76,8 @@ SUMMARIES = {
     "double auction": ("uniform-auction", "Members bid and ask; one price clears each quarter-hour."),
 }
 NOTES = (
-    "The homes are diversified: each takes each day from a like day, shifted by up to an hour, with a fixed seed. Annual "
-    "energy is kept. The result is like a village, it is not one.",
+    "The homes are diversified: each takes each day from a like day, shifted by up to an hour, with a fixed seed. "
+    "Annual energy is kept. The result is like a village, it is not one.",
     "In the auction each member's limit is drawn once, with a fixed seed, between the feed-in and the retail price.",
     "Profiles and grid: SimBench, 1-LV-rural3--2-sw, © the SimBench project, Open Database Licence (ODbL) 1.0.",
 )

@@ -2,7 +2,7 @@
 
 import { byId, el, energy, fill, legend, money, number } from "./format.js";
 import { D, N, saving, shown } from "./data.js";
-import { explainCommand, figure } from "./explain.js";
+import { explainCommand, figure, verifyCommand } from "./explain.js";
 import { draw } from "./charts.js";
 import { billMonths } from "./shapes.js";
 import { monthLabel } from "./village.js";
@@ -174,7 +174,7 @@ function lineDetails(member, rule, [key, name, formula]) {
     formula,
     inputs,
     note: "Settled in whole units of cash; rounded to cents only here, so that the lines add up to the sum.",
-    commands: [explainCommand(member), `wattle verify ${D.run}`],
+    commands: [explainCommand({ member, rule }), verifyCommand()],
   };
 }
 
@@ -192,7 +192,7 @@ function sumDetails(member, rule) {
     note: rule
       ? `Without a community the bill is ${cents(D.rules[0].cost[member])}; the member saves ${cents(saving(member, rule))}.`
       : "",
-    commands: [explainCommand(member), `wattle verify ${D.run}`],
+    commands: [explainCommand({ member, rule }), verifyCommand()],
   };
 }
 

@@ -46,17 +46,7 @@ export async function draw(id, spec, label, onclick = null) {
   const stage = el("div", { class: "stage" });
   stage.style.visibility = "hidden";
   node.append(stage);
-  const result = await globalThis.vegaEmbed(
-    stage,
-    {
-      width: "container",
-      autosize: { type: "fit-x", contains: "padding" },
-      padding: { left: 0, right: 8, top: 4, bottom: 4 },
-      config: CONFIG,
-      ...spec,
-    },
-    { ast: true, actions: false, renderer: "svg", tooltip: showTip, defaultStyle: false },
-  );
+  const result = await embed(stage, spec);
   if (views.get(id).turn !== turn) {
     result.finalize();
     stage.remove();
@@ -71,6 +61,18 @@ export async function draw(id, spec, label, onclick = null) {
   drawing.setAttribute("role", "img");
   drawing.setAttribute("aria-label", label);
   if (onclick) result.view.addEventListener("click", (_, item) => item?.datum && onclick(item.datum));
+}
+
+function embed(stage, spec) {
+  const frame = {
+    width: "container",
+    autosize: { type: "fit-x", contains: "padding" },
+    padding: { left: 0, right: 8, top: 4, bottom: 4 },
+    config: CONFIG,
+  };
+  // `ast`: expressions are interpreted, so that the content policy can forbid eval.
+  const options = { ast: true, actions: false, renderer: "svg", tooltip: showTip, defaultStyle: false };
+  return globalThis.vegaEmbed(stage, { ...frame, ...spec }, options);
 }
 
 /** Give all charts the width of a sheet of paper, so that their text stays readable in print. */

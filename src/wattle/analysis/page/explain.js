@@ -36,10 +36,10 @@ export function indexDetails(rule, key) {
     rule,
     formula: found.formula,
     letters: lettersOf(found.formula),
-    inputs: Object.entries(found.inputs).map(([name, value]) => [name, plain(value)]),
+    inputs: Object.entries(found.inputs).map(([name, value]) => [name, value === null ? "–" : plain(value)]),
     note: found.note,
     source: found.source,
-    commands: [`wattle verify ${D.run}`, explainCommand()],
+    commands: [verifyCommand(), explainCommand({ rule })],
   };
 }
 
@@ -53,12 +53,16 @@ function lettersOf(formula) {
 }
 
 /** Return the command that explains one member's quarter-hour. */
-export function explainCommand(member = shown.member, moment = shown.moment) {
-  return `wattle explain ${D.run} --member ${quoted(D.members[member])} --interval ${intervalOf(moment)}`;
+export function explainCommand({ member = shown.member, rule = shown.rule } = {}) {
+  const what = `--member ${quoted(D.members[member])} --interval ${intervalOf(shown.moment)} --rule ${quoted(D.rules[rule].name)}`;
+  return `wattle explain ${quoted(D.run)} ${what}`;
 }
 
+/** Return the command that checks the whole run. */
+export const verifyCommand = () => `wattle verify ${quoted(D.run)}`;
+
 function quoted(name) {
-  return /^[\w.-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+  return /^[\w./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
 }
 
 /** Open the panel beside the page (below it on a phone). */

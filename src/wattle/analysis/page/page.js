@@ -2,7 +2,7 @@
 
 import { byId, el, fill, number } from "./format.js";
 import { D, N, shown, unpackSeries } from "./data.js";
-import { closePanel, explainCommand } from "./explain.js";
+import { closePanel, explainCommand, verifyCommand } from "./explain.js";
 import { showAll, showGains, showSummary, showTable } from "./compare.js";
 import { goTo, listen, picks, showDay, showMonths, showSkyline, showYear } from "./village.js";
 import { fillMembers, middleMember, showBill } from "./bill.js";
@@ -41,7 +41,7 @@ function fillFixed() {
         : "At least one book does not close: see the column “closing error”.",
     }),
     el("p", { text: "Recompute the run, its hash chain and its sums:" }),
-    el("code", { text: `wattle verify ${D.run}` }),
+    el("code", { text: verifyCommand() }),
     el("p", { text: "See how one member’s quarter-hour came about:" }),
     el("code", { id: "check-explain" }),
     el("p", { text: "The state of each rule’s books, as a fingerprint:" }),
@@ -65,6 +65,14 @@ async function showRule() {
   await showMember();
 }
 
+/** Do some work; `<html data-ready>` says "no" meanwhile. */
+async function during(work) {
+  const root = document.documentElement;
+  root.dataset.ready = "no";
+  await work();
+  root.dataset.ready = "yes";
+}
+
 async function showMember() {
   byId("check-explain").textContent = explainCommand();
   await showBill();
@@ -73,7 +81,7 @@ async function showMember() {
 function chooseRule(rule) {
   shown.rule = rule;
   closePanel(false);
-  return showRule();
+  return during(showRule);
 }
 
 async function start() {
@@ -84,13 +92,12 @@ async function start() {
   document.addEventListener("rule", (event) => chooseRule(event.detail));
   document.addEventListener("member", (event) => {
     shown.member = event.detail;
-    showMember();
+    during(showMember);
   });
   byId("all").addEventListener("toggle", showAll, { once: true });
   shown.member = middleMember();
   goTo(picks().at(-1)[1]);
-  await showRule();
-  document.documentElement.dataset.ready = "yes";
+  await during(showRule);
 }
 
 start();

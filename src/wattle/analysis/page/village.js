@@ -2,12 +2,12 @@
 
 import { byId, clock, el, energy, fill, legend, longDate, number, shortMonth } from "./format.js";
 import { D, clockAt, daily, dayRange, hours, intervalOf, localSecond, point, shown, sums } from "./data.js";
-import { explainCommand, figure } from "./explain.js";
+import { explainCommand, figure, verifyCommand } from "./explain.js";
 import { draw, moveLine } from "./charts.js";
 import { RAMP, carpet, dayFlow, dayPrice, monthly, skyline } from "./flows.js";
 
 const FLOWS = [
-  ["sun", "own sun, behind the meter"],
+  ["sun", (D.facts.battery ?? []).some(Boolean) ? "own sun and battery" : "own sun"],
   ["shared", "from neighbours"],
   ["utility", "from the utility"],
   ["sold", "sold to the utility"],
@@ -122,6 +122,7 @@ const MOMENT = [
 export function showMoment() {
   const [first] = dayRange(shown.day);
   const p = point(shown.moment);
+  byId("check-explain").textContent = explainCommand();
   byId("moment").value = String(shown.moment - first);
   byId("moment").setAttribute("aria-valuetext", clockAt(shown.moment));
   const when = `${clockAt(shown.moment)}–${clock(localSecond(shown.moment) + hours * 3600)}`;
@@ -171,7 +172,7 @@ function momentDetails(key, label, when, p) {
       ["feed-in price [ct/kWh]", number(p.feedIn, 2)],
     ],
     note: D.series.group > 1 ? `The page shows sums of ${D.series.group} intervals; the run holds each of them.` : "",
-    commands: [explainCommand(), `wattle verify ${D.run}`],
+    commands: [explainCommand(), verifyCommand()],
   };
 }
 
