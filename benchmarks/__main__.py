@@ -63,15 +63,27 @@ def auctions(quick: bool) -> list[ROW]:
         costs[orders] = seconds / orders * 1e9
         bar = "<= 0.5" if orders == 10**7 else ""
         name = f"one auction of {orders:,} orders, all fills and trades"
-        rows.append((name, f"{seconds * 1e3:.2f} ms", f"{seconds / sort:.2f}", "NumPy stable argsort of its prices", bar))
+        rows.append(
+            (name, f"{seconds * 1e3:.2f} ms", f"{seconds / sort:.2f}", "NumPy stable argsort of its prices", bar)
+        )
     flat = max(costs.values()) / min(costs.values())
     text = ", ".join(f"{cost:.0f}" for cost in costs.values())
-    rows.append(("cost of an order, smallest to largest auction", f"{text} ns", f"{flat:.2f}", "largest by smallest", "flat"))
+    rows.append(
+        ("cost of an order, smallest to largest auction", f"{text} ns", f"{flat:.2f}", "largest by smallest", "flat")
+    )
     many = book(2_000_000, 100_000)
     seconds = best(lambda: rule.step(None, many, context))
     sort = best(lambda: np.lexsort((many.limit, many.interval)), 1)
     rate = 2_000_000 / seconds / 1e6
-    rows.append(("100,000 auctions of 20 orders", f"{rate:.1f} M orders/s", f"{seconds / sort:.3f}", "NumPy lexsort", ">= 5 M/s"))
+    rows.append(
+        (
+            "100,000 auctions of 20 orders",
+            f"{rate:.1f} M orders/s",
+            f"{seconds / sort:.3f}",
+            "NumPy lexsort",
+            ">= 5 M/s",
+        )
+    )
     return rows
 
 

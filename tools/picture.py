@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path, help="a page that wattle wrote")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "assets" / "page.png")
-    parser.add_argument("--height", type=int, default=1580, help="pixels from the top of the page")
+    parser.add_argument("--height", type=int, default=1810, help="pixels from the top of the page")
     options = parser.parse_args()
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:

@@ -13,7 +13,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from types import NoneType
@@ -23,6 +22,7 @@ import typer
 from pydantic import BaseModel
 
 from wattle.cli.app import build
+from wattle.cli.market import CLAIMS
 from wattle.core.checks import REASONS, Reject
 from wattle.core.registry import Entry
 from wattle.intake import csvtable, findings, layouts, members, meters, timestamps
@@ -66,9 +66,8 @@ def type_word(hint: Any) -> str:
     """Return a type in words for people who do not program."""
     if get_origin(hint) is Literal:
         return " or ".join(f'`"{value}"`' for value in get_args(hint))
-    inner = [_word(each) for each in get_args(hint) if each is not NoneType]
     if NoneType in get_args(hint):
-        return inner[0]
+        return next(_word(each) for each in get_args(hint) if each is not NoneType)
     return _word(hint)
 
 
@@ -78,6 +77,8 @@ def _word(hint: Any) -> str:
         return words[hint]
     if get_origin(hint) is Literal:
         return type_word(hint)
+    if get_origin(hint) is list:
+        return f"{_word(get_args(hint)[0])}, any number"
     return "member → whole number" if get_args(hint) == (int, int) else getattr(hint, "__name__", str(hint))
 
 
@@ -90,17 +91,22 @@ def commands() -> str:
     parts = [
         "Everything `wattle` can do at a command line. `wattle COMMAND --help` shows the same.",
         table(("Command", "What it does"), ([f"[`{n}`](#{n})", _lines(c.help)[0]] for n, c in root.commands.items())),
-        "A problem that you can solve is one plain message on the error output and exit code 2; nothing is half-written. "
-        "`wattle --version` prints the version.",
+        "A problem that you can solve is one plain message on the error output and exit code 2; nothing is left "
+        "half-written. `wattle --version` prints the version.",
     ]
     for name, command in root.commands.items():
         head, *more = _lines(command.help)
-        needed = [param.metavar or param.name.upper() for param in command.params if param.param_type_name == "argument"]
+        words = [_argument(param) for param in command.params if param.param_type_name == "argument"]
         options = [param for param in command.params if param.param_type_name == "option" and param.name != "help"]
-        usage = " ".join([f"wattle {name}", *needed, *(["[OPTIONS]"] if options else [])])
+        usage = " ".join([f"wattle {name}", *words, *(["[OPTIONS]"] if options else [])])
         parts += [f"## {name}", head, f"Usage: `{usage}`", *(_example(line) for line in more)]
         parts.append(table(("Argument or option", "Value", "Default", "Meaning"), _parameters(command)))
     return page("Commands", *parts)
+
+
+def _argument(param: Any) -> str:
+    name = param.metavar or param.name.upper()
+    return name if param.required else f"[{name}]"
 
 
 def _lines(help_text: str | None) -> list[str]:
@@ -117,17 +123,18 @@ def _parameters(command: Any) -> Iterable[list[str]]:
     for param in command.params:
         if param.name == "help":
             continue
-        argument = param.param_type_name == "argument"
+        argument, flag = param.param_type_name == "argument", getattr(param, "is_flag", False)
         name = param.metavar or param.name.upper() if argument else ", ".join([*param.opts, *param.secondary_opts])
-        default = param.default
+        value = "" if flag else type_word(hints.get(param.name, str))
+        if param.metavar and not argument:
+            value = code(param.metavar)
         if param.required:
-            shown = "required"
-        elif getattr(param, "is_flag", False):
-            shown = code((param.opts if default else param.secondary_opts or ["off"])[0])
+            default = "required"
+        elif flag:
+            default = code((param.opts if param.default else param.secondary_opts or ["off"])[0])
         else:
-            shown = code(default if not isinstance(default, (list, tuple)) or default else "")
-        value = "" if getattr(param, "is_flag", False) else type_word(hints.get(param.name, str))
-        yield [code(name), "any number of texts" if getattr(param, "multiple", False) else value, shown, param.help or ""]
+            default = code("" if isinstance(param.default, (list, tuple)) else param.default)
+        yield [code(name), value, default, param.help or ""]
 
 
 def scenario() -> str:
@@ -137,9 +144,9 @@ def scenario() -> str:
         for name in ("presets/village.toml", "new/community.toml")
     )
     parts = [
-        "A scenario is one TOML file. Keys carry their unit. Decimals are written as texts, in quotes, so that they stay "
-        "exact. A key that is not listed here stops the run with a message that names the nearest valid key; so does a "
-        "missing one. `community.toml`, which `wattle settle` reads, is a scenario too.",
+        "A scenario is one TOML file. Keys carry their unit. Decimals are written as texts, in quotes, so that they "
+        "stay exact. A key that is not listed here stops the run with a message that names the nearest valid key; so "
+        "does a missing one. `community.toml`, which `wattle settle` reads, is a scenario too.",
         "## Top level",
         _keys(schema.Scenario),
     ]
@@ -147,9 +154,9 @@ def scenario() -> str:
         parts += [f"## {name}", prose(section.__doc__), _keys(section)]
         if section is schema.ProductSection:
             parts.append(
-                "Every other key is a parameter of the rule; [mechanisms](mechanisms.md) lists them. A table of members "
-                'such as `shares` may also be `"by demand"` (each member\'s energy of the whole run), `"equal"`, or '
-                '`"from members"` (a column of the table of members).'
+                "Every other key is a parameter of the rule; [mechanisms](mechanisms.md) lists them. A table of "
+                'members, such as `shares`, may also be `"by demand"` (each member\'s energy of the whole run), '
+                '`"equal"`, or `"from members"` (a column of the table of members).'
             )
     parts += ["## The sample village", f"```toml\n{village}\n```"]
     parts += ["## What `wattle new` writes", f"```toml\n{new}\n```"]
@@ -185,11 +192,11 @@ def section_doc(model: type[BaseModel]) -> str:
 
 
 def _kind(field: Any) -> str:
-    checks = {getattr(getattr(each, "func", None), "__name__", "") for each in field.metadata}
     default = field.default if isinstance(field.default, str) else ""
+    checks = re.findall(r"<function (\w+)", f"{field.metadata} {field.annotation}")
     if "_not_negative" in checks:
         return "decimal in quotes, 0 or more"
-    if "_decimal" in checks or re.fullmatch(r"[0-9.]+", default) or "_positive" in checks:
+    if "_decimal" in checks or re.fullmatch(r"[0-9.]+", default):
         return "decimal in quotes"
     bounds = {key: getattr(each, key) for each in field.metadata for key in ("ge", "gt", "le") if hasattr(each, key)}
     words = {"ge": "at least", "gt": "above", "le": "at most"}
@@ -215,7 +222,6 @@ def mechanisms() -> str:
     """Return the page of all market rules that come with wattle."""
     load_mechanisms()
     own = [entry for entry in MECHANISMS if entry.cls.__module__.startswith("wattle.market.")]
-    meaning = claim_meanings()
     parts = [
         "The market rules that come with wattle. `wattle mechanisms` prints this list together with the rules of other "
         "packages; [write a mechanism](../how-to/write-a-mechanism.md) shows how to add one. "
@@ -226,14 +232,15 @@ def mechanisms() -> str:
         "`anna:50,ben:30` with `wattle clear --set`.",
     ]
     for module in dict.fromkeys(entry.cls.__module__ for entry in own):
-        parts.append(f"*Family `{module.rpartition('.')[2]}`.* {prose(sys.modules[module].__doc__)}")
-        parts += [_mechanism(entry, meaning) for entry in own if entry.cls.__module__ == module]
+        family, _, rest = prose(sys.modules[module].__doc__).partition(": ")
+        parts += [f"## {family}", rest[:1].upper() + rest[1:]]
+        parts += [_mechanism(entry) for entry in own if entry.cls.__module__ == module]
     parts += ["## Claims", "What a rule may promise. `wattle check` tries to break each claim on generated books."]
-    parts.append(table(("Claim", "Meaning"), ([claim.value, meaning[claim]] for claim in Claim)))
+    parts.append(table(("Claim", "Meaning"), ([claim.value, CLAIMS[claim]] for claim in Claim)))
     return page("Mechanisms", *parts)
 
 
-def _mechanism(entry: Entry, meaning: dict[Claim, str]) -> str:
+def _mechanism(entry: Entry) -> str:
     keys: dict[str, list[str]] = {}
     for key, field in setting_keys(entry).items():
         keys.setdefault(field, []).append(key)
@@ -246,15 +253,9 @@ def _mechanism(entry: Entry, meaning: dict[Claim, str]) -> str:
         shown = "required" if default is ... else "not set" if unset else code(default)
         rows.append([" or ".join(code(key) for key in reversed(keys[field])), kind, shown])
     listed = table(("Parameter", "Type", "Default"), rows) if rows else "It has no parameters."
-    claims = "\n".join(f"- **{claim.value}**: {meaning[claim]}" for claim in Claim if claim in entry.claims)
+    claims = "\n".join(f"- **{claim.value}**: {CLAIMS[claim]}" for claim in Claim if claim in entry.claims)
     facts = f"Runs {entry.when}. Source: {entry.source}."
-    return f"## {entry.name}\n\n{prose(entry.cls.__doc__)}\n\n{facts}\n\n{listed}\n\nClaims:\n\n{claims}"
-
-
-def claim_meanings() -> dict[Claim, str]:
-    """Return the meaning of each claim: the comment behind it in the source."""
-    found = re.findall(r"^    ([A-Z_]+) = .*?  # (.+)$", inspect.getsource(Claim), re.MULTILINE)
-    return {Claim[name]: text for name, text in found}
+    return f"### {entry.name}\n\n{prose(entry.cls.__doc__)}\n\n{facts}\n\n{listed}\n\nClaims:\n\n{claims}"
 
 
 def meter_files() -> str:
@@ -276,21 +277,22 @@ def meter_files() -> str:
     }
     return page(
         "Meter files",
-        "What `wattle settle` accepts, and what it says when it does not. Nothing is repaired and nothing is filled in. "
-        "[Settle a community](../how-to/settle-a-community.md) shows the files at work.",
+        "What `wattle settle` accepts, and what it says when it does not. Nothing is repaired and nothing is filled "
+        "in. [Settle a community](../how-to/settle-a-community.md) shows the files at work.",
         "## Settings\n\nThe section `[meters]` of `community.toml`.",
         table(("Key", "Type", "Default", "In short", "In full"), rows),
         f"Readers: {', '.join(code(name) for name in meters.readers())}.",
-        "## Columns of a meter file\n\n*Wide*: a time column and one column per meter, named by the meter's id and, if "
-        "wanted, its unit (`M001 kWh`, `M001 [kW]`). *Long*: one row per reading. A file is long if it has a meter column.",
+        "## Columns of a meter file\n\n*Wide*: a time column and one column per meter, named by the meter's id and, "
+        "if wanted, its unit (`M001 kWh`, `M001 [kW]`). *Long*: one row per reading. A file is long if it has a meter "
+        "column.",
         table(("Column", "May be called"), ([a, ", ".join(map(code, names))] for a, names in columns.items())),
         f"`direction` is one of {', '.join(map(code, DIRECTIONS))}; `status` one of {', '.join(map(code, STATUSES))}. "
         f"Dates are written {forms}, times `HH:MM` or `HH:MM:SS`, with a UTC offset if wanted.",
         "## Columns of members.csv",
         table(("Column", "Holds"), ([code(name), text] for name, text in members.COLUMNS.items())),
         "## Finding codes",
-        f"Every message names file, row, column, value and what was expected. At most {findings.FINDINGS_MAX} are written "
-        "out, the others are counted.",
+        f"Every message names file, row, column, value and what was expected. At most {findings.FINDINGS_MAX} are "
+        "written out, the others are counted.",
         table(("Code", "Meaning"), ([code(name), text] for name, text in findings.CODES.items())),
         "## Limits",
         table(("Limit", "At most"), [
@@ -305,11 +307,11 @@ def reject_codes() -> str:
     """Return the page of reject codes."""
     return page(
         "Reject codes",
-        "Why an order, a reading or a whole book was not taken. What is wrong is refused with a code; it is never cut to "
-        "fit. The numbers are stored in journals and never change their meaning.",
+        "Why an order, a reading or a whole book was not taken. What is wrong is refused with a code; it is never cut "
+        "to fit. The numbers are stored in journals and never change their meaning.",
         table(("Number", "Code", "Meaning"), ([str(int(each)), code(each.name), REASONS[each]] for each in Reject)),
-        "In Python: `wattle.core.checks.Reject` holds the codes, `REASONS` the sentences. At the command line you see the "
-        "sentence. What is wrong with a file has [finding codes](meter-files.md#finding-codes) of its own.",
+        "In Python: `wattle.core.checks.Reject` holds the codes, `REASONS` the sentences. At the command line you see "
+        "the sentence. What is wrong with a file has [finding codes](meter-files.md#finding-codes) of its own.",
     )
 
 

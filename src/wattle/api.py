@@ -6,7 +6,6 @@ The same mechanisms and the same double entry as in a simulation or in live oper
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from os import PathLike
 from typing import Any
@@ -46,7 +45,7 @@ def clear(
     retail_ct: str | int | float | None = None,
     feed_in_ct: str | int | float | None = None,
     lot_wh: str | int | float = "0.001",
-    tick_per_kwh: str | int | float = "0.000001",
+    tick_per_kwh: str | int | float = "0.0000001",
     currency: str = "EUR",
     **parameters: Any,
 ) -> Result:
@@ -56,10 +55,11 @@ def clear(
     ----------
     mechanism : name of a rule (see `wattle mechanisms`), path of a Python file that registers one, or a rule itself.
     orders : path of a CSV or JSON file, list of dicts, dict of lists, or pandas or polars frame with the columns
-        `member`, `side` (buy or sell), `quantity_kwh`, `limit_ct_per_kwh` (hundredths of the currency; nothing takes any
-        price) and, if wanted, `interval`, `zone`, `partner`.
-    retail_ct, feed_in_ct : the utility's prices in hundredths of the currency per kWh. With both, the utility sells what
-        buyers still want and buys what sellers still have, where their limits allow it. With neither, only members trade.
+        `member`, `side` (buy or sell), `quantity_kwh`, `limit_ct_per_kwh` (hundredths of the currency; nothing takes
+        any price) and, if wanted, `interval`, `zone`, `partner`.
+    retail_ct, feed_in_ct : the utility's prices in hundredths of the currency per kWh. With both, the utility sells
+        what buyers still want and buys what sellers still have, where limits allow it. With neither, only members
+        trade.
     lot_wh, tick_per_kwh : sizes in which energy (Wh) and prices (currency per kWh) are counted.
     parameters : parameters of the rule, such as `k_percent=0` or `price_ct_per_kwh="12.5"`.
 
@@ -101,15 +101,13 @@ def clear_book(
     return Result(name, book, units, answer, trades, left, has_utility=tariff is not None)
 
 
-def _rule(
-    mechanism: Any, parameters: Mapping[str, Any], units: Units, book: Book
-) -> tuple[Mechanism, str]:
+def _rule(mechanism: Any, parameters: Mapping[str, Any], units: Units, book: Book) -> tuple[Mechanism, str]:
     if isinstance(mechanism, (str, PathLike)):
         entry = find_mechanism(mechanism)
         return entry.build(mechanism_parameters(entry, parameters, units, book.ids)), entry.name
     load_mechanisms()
     if isinstance(mechanism, type) or not callable(getattr(mechanism, "step", None)):
-        raise InputError(f"mechanism is {mechanism!r}, expected a name, the path of a file, or a rule with parameters set")
+        raise InputError(f"mechanism is {mechanism!r}, expected a name, the path of a file, or a rule object")
     if parameters:
         raise InputError(f"{', '.join(parameters)}: a rule that is given as an object has its parameters already")
     names = (entry.name for entry in MECHANISMS if entry.cls is type(mechanism))
@@ -137,9 +135,8 @@ def _ticks(value: Any, name: str, units: Units) -> int:
         step = decimal_text(units.tick_per_kwh * 100)
         raise InputError(f"the {name} price is {value!r}, expected a multiple of {step} ct/kWh, the size of a tick")
     if abs(ticks) > PRICE_MAX:
-        raise InputError(
-            f"the {name} price is {value!r}, expected at most {decimal_text(PRICE_MAX * units.tick_per_kwh * 100)} ct/kWh"
-        )
+        most = decimal_text(PRICE_MAX * units.tick_per_kwh * 100)
+        raise InputError(f"the {name} price is {value!r}, expected at most {most} ct/kWh")
     return int(ticks)
 
 
@@ -149,15 +146,15 @@ def _check_size(book: Book, rule: Mechanism, tariff: Tariff | None, units: Units
     prices = [1, int(limits.max(initial=0))]
     if tariff is not None:
         prices += [abs(int(tariff.retail[0])), abs(int(tariff.feed_in[0]))]
-    if is_dataclass(rule):
-        values = (getattr(rule, field.name) for field in fields(rule) if field.name.endswith("_ticks"))
-        prices += [abs(value) for value in values if isinstance(value, int)]
+    values = ((name, getattr(rule, name)) for name in getattr(rule, "__dataclass_fields__", {}))
+    prices += [abs(value) for name, value in values if name.endswith("_ticks") and isinstance(value, int)]
     lots = int(book.orders.quantity.astype(object).sum())
     if lots * max(prices) >= CASH_LIMIT:
+        kwh, ct = decimal_text(units.kwh(lots)), decimal_text(units.price(max(prices)) * 100)
+        lot, tick = decimal_text(units.lot_wh), decimal_text(units.tick_per_kwh)
         raise InputError(
-            f"{decimal_text(units.kwh(lots))} kWh at prices of up to {decimal_text(units.price(max(prices)) * 100)} ct/kWh "
-            f"cannot be counted exactly in lots of {decimal_text(units.lot_wh)} Wh and ticks of "
-            f"{decimal_text(units.tick_per_kwh)} {units.currency}/kWh; take a larger lot (--lot-wh) or tick (--tick-per-kwh)"
+            f"{kwh} kWh at prices of up to {ct} ct/kWh cannot be counted exactly in lots of {lot} Wh and ticks of "
+            f"{tick} {units.currency}/kWh; take a larger lot (--lot-wh) or tick (--tick-per-kwh)"
         )
 
 
@@ -166,7 +163,8 @@ def _left_by(orders: Orders, trades: Trades) -> I64:
     moved = np.zeros(len(orders), np.int64)
     for ids in (trades.buy_order, trades.sell_order):
         placed = ids != NO_ORDER
-        ensure(bool(((ids[placed] >= 0) & (ids[placed] < len(orders))).all()), "a trade names an order that is not there")
+        known = (ids[placed] >= 0) & (ids[placed] < len(orders))
+        ensure(bool(known.all()), "a trade names an order that is not in the book")
         np.add.at(moved, ids[placed], trades.quantity[placed])
     return moved
 

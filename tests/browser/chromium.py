@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+READY = "document.documentElement?.dataset.ready === 'yes'"
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -112,7 +113,7 @@ class Browser:
         """Open a tab that is offline and of the given size in CSS pixels."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session)
+        page = Page(self, session, target)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
         page.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
@@ -123,12 +124,23 @@ class Browser:
 class Page:
     """One tab."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
+        self._browser, self._session, self._target = browser, session, target
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Send one command to this tab."""
         return self._browser.call(method, self._session, **params)
+
+    def close(self) -> None:
+        """Close the tab and forget its events."""
+        self._browser.call("Target.closeTarget", targetId=self._target)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what happened so far, complaints included."""
+        mine = [event for event in self._browser.events if event.get("sessionId") == self._session]
+        for event in mine:
+            self._browser.events.remove(event)
 
     def size(self, width: int, height: int, phone: bool = False) -> None:
         """Set the size of the window in CSS pixels; a phone has a touch screen and two pixels for one."""
@@ -145,7 +157,7 @@ class Page:
     def open(self, path: Path) -> None:
         """Open a local file and wait until it says that it is ready (`<html data-ready>`)."""
         self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.documentElement?.dataset.ready === 'yes'")
+        self.settle()
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression, promises awaited."""
@@ -175,6 +187,27 @@ class Page:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             button = "none" if kind == "mouseMoved" else "left"
             self.call("Input.dispatchMouseEvent", type=kind, x=spot[0], y=spot[1], button=button, clickCount=1)
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an option of a list as a person would: set it, then tell the page."""
+        self.run(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)};"
+            " e.dispatchEvent(new Event('input', {bubbles: true}));"
+            " e.dispatchEvent(new Event('change', {bubbles: true})); })()"
+        )
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has drawn what was asked for."""
+        self.wait(READY)
+
+    def text(self, selector: str) -> str:
+        """Return the text of the first element that matches."""
+        return str(self.run(f"document.querySelector({json.dumps(selector)}).textContent"))
+
+    def texts(self, selector: str) -> list[str]:
+        """Return the texts of all elements that match."""
+        return list(self.run(f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.textContent)"))
 
     def press(self, key: str, code: int) -> None:
         """Press and release a key, such as ("Escape", 27) or ("Enter", 13)."""

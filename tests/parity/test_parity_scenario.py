@@ -154,7 +154,8 @@ def test_simulated_bill_is_the_billed_bill(world: World, mechanism: str, tmp_pat
         encoding="utf-8",
     )
     folder, done, written = settle_folder(tmp_path, lambda *_: None)
-    assert done.collector is not None and written is not None
+    assert done.collector is not None
+    assert written is not None
     billed = done.collector.bill_lines()
     for line, cash in simulated.lines.items():
         np.testing.assert_array_equal(billed[line], cash)

@@ -24,7 +24,10 @@ class View:
 class Cohort(Protocol):
     """Members that decide alike."""
 
-    members: I32
+    @property
+    def members(self) -> I32:
+        """Participant numbers."""
+        ...
 
     def respond(self, call: Call, view: View) -> Orders:
         """Answer an open gate, or the quotes of a round, with orders."""

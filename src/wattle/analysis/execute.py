@@ -8,7 +8,6 @@ from pathlib import Path
 
 from wattle.analysis.metrics import indices
 from wattle.analysis.report import write_comparison_csv, write_page
-from wattle.runtime.results import Comparison
 from wattle.core.checks import InputError
 from wattle.runtime.compare import Rule, compared, run_rules
 from wattle.runtime.results import Comparison

@@ -1,7 +1,7 @@
 """How a number came about: inputs, formula, rule version, order or reading, source row.
 
-Nothing is looked up that could have been written to please: the interval is settled again by the same pure function that
-settled it first, and every step is printed.
+Nothing is looked up that could have been written to please: the interval is settled again by the same pure function
+that settled it first, and every step is printed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def interval_number(world: World, text: str) -> int:
         number = grid.interval(int(moment.timestamp()))
     if not 0 <= number < grid.count:
         raise InputError(
-            f"--interval is {text!r}, expected 0 to {grid.count - 1}, or {_local(world, 0)} to {_local(world, grid.count - 1)}"
+            f"--interval is {text!r}, expected 0 to {grid.count - 1}, "
+            f"or {_local(world, 0)} to {_local(world, grid.count - 1)}"
         )
     return number
 
@@ -109,7 +110,7 @@ def _block(case: Case, first: int, stop: int) -> tuple[Block, Orders]:
             continue
         from wattle.agents.cohort import View
 
-        orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop]))
+        orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop].astype(np.int64)))
         orders = orders.replace(id=np.arange(len(orders)))
         _, clearing = product.mechanism.step(None, orders, context)
         if isinstance(clearing, Clearing):
@@ -162,7 +163,7 @@ def _rule(case: Case, block: Block, time: int) -> list[str]:
         f"   the utility sells at {_cents(world, full)} and buys at {_cents(world, feed_in)} ct/kWh; "
         f"the rule sees {_cents(world, retail)} and {_cents(world, feed_in)} (retail less charges on local energy)",
     ]
-    for part, product in zip(case.parts, case.products, strict=True):
+    for part in case.parts:
         entry = MECHANISMS[part.mechanism]
         lines.append(f"   {entry.name}: source {entry.source}")
         text = inspect.cleandoc(entry.cls.__doc__ or "")

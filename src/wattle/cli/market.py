@@ -60,14 +60,13 @@ def clear(
     lot_wh: Annotated[str, typer.Option(metavar="WH", help="Smallest amount of energy that is counted.")] = "0.001",
     tick_per_kwh: Annotated[
         str, typer.Option(metavar="PRICE", help="Smallest step of a price, in currency per kWh.")
-    ] = "0.000001",
-    currency: Annotated[str, typer.Option(metavar="NAME", help="Name of the currency; ct is a hundredth of it.")] = "EUR",
+    ] = "0.0000001",
+    currency: Annotated[str, typer.Option(metavar="NAME", help="The currency; ct is a hundredth of it.")] = "EUR",
     json: Annotated[bool, typer.Option("--json", help="Print JSON with exact numbers instead of tables.")] = False,
 ) -> None:
     """Clear an order book under one market rule: trades, prices, balances, and what stayed unfilled.
 
-    With --retail and --feed-in the utility takes every remainder that its prices allow; without them only members
-    trade.
+    With --retail and --feed-in the utility takes every remainder that its prices allow; else only members trade.
 
     Example: wattle clear book.csv --mechanism uniform-auction --set k_percent=0 --retail 30 --feed-in 8
     """

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from wattle.runtime.results import Comparison
     from wattle.analysis.execute import Progress
+    from wattle.runtime.results import Comparison
 
 RUNS = Path("wattle-runs")
 
@@ -121,9 +121,9 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or
 def _execute(
     text: str | None, path: Path, mechanisms: list[str] | None, out: Path | None, name: str, open_page: bool
 ) -> None:
+    from wattle.analysis.execute import PAGE, empty_folder, execute, free_folder
     from wattle.analysis.table import comparison_table
     from wattle.runtime.compare import rules_of
-    from wattle.analysis.execute import PAGE, empty_folder, execute, free_folder
     from wattle.scenario.load import load_scenario, parse_scenario
 
     if text is None:
@@ -193,7 +193,13 @@ def _show(page: Path, wanted: bool) -> None:
     import webbrowser
 
     display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if wanted and display and not os.environ.get("CI") and sys.stdout.isatty() and webbrowser.open(page.absolute().as_uri()):
+    if (
+        wanted
+        and display
+        and not os.environ.get("CI")
+        and sys.stdout.isatty()
+        and webbrowser.open(page.absolute().as_uri())
+    ):
         typer.echo(f"Page opened: {page}")
     else:
         typer.echo(f"Page: {page}")

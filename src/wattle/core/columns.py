@@ -6,7 +6,6 @@ One row in live operation, a million in simulation, and the same code for both.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
 import numpy as np
@@ -20,10 +19,15 @@ I64 = Annotated[NDArray[np.int64], np.int64]
 F64 = Annotated[NDArray[np.float64], np.float64]
 
 
-@cache
+_DTYPES: dict[str, dict[str, np.dtype[Any]]] = {}
+
+
 def _dtypes(table: type) -> dict[str, np.dtype[Any]]:
-    hints = get_type_hints(table, include_extras=True)
-    return {field.name: np.dtype(get_args(hints[field.name])[1]) for field in fields(table)}
+    name = f"{table.__module__}.{table.__qualname__}"
+    if name not in _DTYPES:
+        hints = get_type_hints(table, include_extras=True)
+        _DTYPES[name] = {field.name: np.dtype(get_args(hints[field.name])[1]) for field in fields(table)}
+    return _DTYPES[name]
 
 
 def _column(value: object, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
@@ -73,12 +77,12 @@ class Columns:
     def __len__(self) -> int:
         return int(getattr(self, fields(self)[0].name).size)
 
+    __hash__ = None  # type: ignore[assignment]
+
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         return all(np.array_equal(mine, theirs) for mine, theirs in zip(self.arrays(), other.arrays(), strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Return the columns in the order of their declaration."""
@@ -103,11 +107,10 @@ class Columns:
     @classmethod
     def concat(cls, *parts: Self) -> Self:
         """Return the rows of all parts, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return cls.empty()
-        return cls(*(np.concatenate(columns) for columns in zip(*(part.arrays() for part in parts), strict=True)))
+        filled = [part for part in parts if len(part)]
+        if len(filled) <= 1:  # nothing to copy
+            return filled[0] if filled else cls.empty()
+        return cls(*(np.concatenate(columns) for columns in zip(*(part.arrays() for part in filled), strict=True)))
 
     def to_lists(self) -> dict[str, list[Any]]:
         """Return plain lists by column name, for the journal and for JSON."""

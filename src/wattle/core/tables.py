@@ -102,5 +102,6 @@ class Envelopes(Columns):
     energy_min: I64
     energy_max: I64
 
+
 ANY_PRICE = 1 << 40
 """The limit of a price taker: `ANY_PRICE` when buying, `-ANY_PRICE` when selling. No real limit is that large."""

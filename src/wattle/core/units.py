@@ -94,15 +94,15 @@ class Units:
 
     def kwh_float(self, lots: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return kWh for pictures and indices; never for settlement."""
-        return np.asarray(lots) * float(self.lot_wh / 1000)
+        return np.asarray(lots, np.float64) * float(self.lot_wh / 1000)
 
     def price_float(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return currency per kWh for pictures and indices."""
-        return np.asarray(ticks) * float(self.tick_per_kwh)
+        return np.asarray(ticks, np.float64) * float(self.tick_per_kwh)
 
     def money_float(self, cash: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return currency for pictures and indices."""
-        return np.asarray(cash) * float(self.cash)
+        return np.asarray(cash, np.float64) * float(self.cash)
 
 
 def _shown(number: str | Fraction) -> str:

@@ -30,7 +30,11 @@ OPEN = "open"
 ASKING = "asking"
 
 # Kernels know plain integers only.
-UNKNOWN_MEMBER, WRONG_INTERVAL, UNKNOWN_ZONE = int(Reject.UNKNOWN_MEMBER), int(Reject.WRONG_INTERVAL), int(Reject.UNKNOWN_ZONE)
+UNKNOWN_MEMBER, WRONG_INTERVAL, UNKNOWN_ZONE = (
+    int(Reject.UNKNOWN_MEMBER),
+    int(Reject.WRONG_INTERVAL),
+    int(Reject.UNKNOWN_ZONE),
+)
 WRONG_SIDE, BAD_QUANTITY, BAD_LIMIT = int(Reject.WRONG_SIDE), int(Reject.BAD_QUANTITY), int(Reject.BAD_LIMIT)
 UNKNOWN_PARTNER, TOO_LARGE = int(Reject.UNKNOWN_PARTNER), int(Reject.TOO_LARGE)
 

@@ -31,11 +31,12 @@ def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> lis
         digest = hashlib.sha256()
         digest.update(energy[time * width : (time + 1) * width])
         digest.update(money[time * width : (time + 1) * width])
-        for edges, rows, size in cuts:
+        for edges, columns in cuts:
             start, stop = edges[time], edges[time + 1]
             head.append(stop - start)
             if stop > start:
-                digest.update(rows[start * size : stop * size])
+                for column in columns:
+                    digest.update(column[start:stop])
         digest.update(str(head).encode())
         found.append(digest.digest())
     return found
@@ -69,20 +70,15 @@ def fingerprint(value: Any) -> bytes:
     return digest.digest()
 
 
-def _cut(table: Columns, first: int, count: int) -> tuple[list[int], Any, int]:
-    """Return the first row of each interval, all rows as bytes in order of interval, and the bytes of a row."""
+def _cut(table: Columns, first: int, count: int) -> tuple[list[int], list[Any]]:
+    """Return the first row of each interval and the columns but the interval itself, in order of interval."""
     interval: NDArray[np.int32] = table.interval  # type: ignore[attr-defined]
     if interval.size and (interval[1:] < interval[:-1]).any():
         table = table.take(np.argsort(interval, kind="stable"))
         interval = table.interval  # type: ignore[attr-defined]
     edges = np.searchsorted(interval, np.arange(first, first + count + 1)).tolist()
-    columns = table.arrays()
-    record = np.dtype([(str(number), column.dtype) for number, column in enumerate(columns)])
-    rows = np.empty(len(table), record)
-    for number, column in enumerate(columns):
-        rows[str(number)] = column
-    return edges, memoryview(rows.view(np.uint8)), record.itemsize
+    return edges, [column.data for column in table.arrays() if column is not interval]
 
 
 def _bytes(rows: NDArray[np.int64]) -> memoryview:
-    return memoryview(np.ascontiguousarray(rows, np.int64).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(rows, np.int64).reshape(-1).view(np.uint8).data

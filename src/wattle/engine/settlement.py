@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.core.checks import InvariantError, Reject, ensure
-from wattle.core.columns import I64
+from wattle.core.columns import I32, I64
 from wattle.core.compiled import kernel
 from wattle.core.messages import Clearing, Context, Tariff
 from wattle.core.segments import cells
@@ -20,7 +20,7 @@ from wattle.core.tables import ANY_PRICE, ANYONE, NO_ORDER, UTILITY, Orders, Pri
 from wattle.engine.gate import Product
 from wattle.ledger.fees import UTILITY_KWH, Charge, charges_on, net_tariff, ticks_on
 from wattle.ledger.postings import Postings
-from wattle.ledger.settle import settle
+from wattle.ledger.settle import settle_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def settle_block(
     traded, moved = _joined(local), Transfers.concat(*transfers)
     utility = backstop(rest, block.first, tariff, ticks_on(charges, UTILITY_KWH))
     fees = Transfers.concat(charges_on(traded, charges), charges_on(utility, charges))
-    postings = Postings.concat(settle(traded, moved), settle(utility, fees))
+    postings = settle_all((traded, moved), (utility, fees))
     return Settlement(traded, utility, _joined(prices), moved, postings, tuple(clearings))
 
 
@@ -126,24 +126,31 @@ def remaining(energy: NDArray[np.int64], trades: Trades, first: int) -> NDArray[
 
 def backstop(rest: NDArray[np.int64], first: int, tariff: Tariff, charged: int) -> Trades:
     """Return the trades with the utility that take every remainder; charges in the retail price are left out."""
-    time, who, lots = cells(rest)
-    interval = time + np.int32(first)
-    retail, feed_in = tariff.at(interval)
-    buys = lots > 0
-    price = np.where(buys, retail - charged, feed_in)
-    none = np.full(lots.size, NO_ORDER, np.int64)
-    utility = np.int32(UTILITY)
-    return Trades(
-        interval=interval,
-        zone=np.zeros(lots.size, np.int32),
-        buyer=np.where(buys, who, utility),
-        seller=np.where(buys, utility, who),
-        buy_order=none,
-        sell_order=none,
-        quantity=np.abs(lots),
-        buy_price=price,
-        sell_price=price,
-    )
+    room = int(np.count_nonzero(rest))
+    retail, feed_in = tariff.at(np.arange(first, first + rest.shape[0], dtype=np.int32))
+    interval, buyer, seller = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    quantity, price = np.empty(room, np.int64), np.empty(room, np.int64)
+    _take_rest(rest, first, np.ascontiguousarray(retail - charged), np.ascontiguousarray(feed_in),
+               interval, buyer, seller, quantity, price)  # fmt: skip
+    none = np.full(room, NO_ORDER, np.int64)
+    return Trades(interval, np.zeros(room, np.int32), buyer, seller, none, none, quantity, price, price)
+
+
+@kernel("r82 i r8 r8 w4 w4 w4 w8 w8")
+def _take_rest(
+    rest: Any, first: Any, retail: Any, feed_in: Any, interval: Any, buyer: Any, seller: Any, quantity: Any, price: Any
+) -> Any:
+    place = 0
+    for time in range(rest.shape[0]):
+        for who in range(rest.shape[1]):
+            lots = rest[time, who]
+            if lots != 0:
+                interval[place] = first + time
+                buyer[place] = who if lots > 0 else UTILITY
+                seller[place] = UTILITY if lots > 0 else who
+                quantity[place] = abs(lots)
+                price[place] = retail[time] if lots > 0 else feed_in[time]
+                place += 1
 
 
 def refusal(settlement: Settlement) -> Reject | None:
@@ -163,7 +170,7 @@ def _joined(parts: list[Any]) -> Any:
     return whole.take(np.argsort(whole.interval, kind="stable"))
 
 
-def dense_energy(interval: I64, participant: I64, energy: I64, first: int, stop: int, accounts: int) -> Any:
+def dense_energy(interval: I32, participant: I32, energy: I64, first: int, stop: int, accounts: int) -> Any:
     """Return readings as [T, accounts] and how often each cell was given."""
     count = stop - first
     if interval.size and participant.size % count == 0:

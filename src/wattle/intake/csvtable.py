@@ -179,7 +179,7 @@ def _find_separator(name: str, data: bytes, findings: Findings) -> str | None:
     elif all(count[:1] <= [1] for count in counts.values()):
         message = "the first row has only one cell; it must name a time column and at least one meter"
     else:
-        message = 'both , and ; may separate the cells; write separator = ";" or separator = "," in the meter settings'
+        message = 'both , and ; may separate the cells; write separator = ";" or "," in the section [meters]'
     findings.add("separator-unknown", message, file=name, row=1, value=first[:80], expected="cells separated by , or ;")
     return None
 

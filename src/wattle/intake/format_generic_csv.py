@@ -133,7 +133,7 @@ def _wrong_step(work: _File, start_s: NDArray[np.int64]) -> bool:
     work.findings.add(
         "wrong-step",
         f"the times lie {usual / 60:g} minutes apart, the settings say {step_s / 60:g}; "
-        f"write step_s = {usual} in the meter settings or ask for another file",
+        f"write step_s = {usual} in the section [meters] or ask for another file",
         file=work.table.name,
         column=work.table.header[work.layout.time],
         value=f"{usual} s",
@@ -180,7 +180,7 @@ def _refuse_mark(work: _File, examples: tuple[int, ...]) -> None:
         text = work.table.cell(int(work.cells.start[other]), int(work.cells.end[other]))
         row = int(work.table.row[work.cells.line[other]])
         message = f"the file has numbers with . and numbers with , ({text} in row {row})"
-    message += '; write decimal = "." or decimal = "," in the meter settings'
+    message += '; write decimal = "." or decimal = "," in the section [meters]'
     work.refuse("decimal-unknown", message, line, place, "one decimal mark in the file")
 
 
@@ -194,7 +194,7 @@ def _whole(work: _File, numbers: Numbers, start_s: NDArray[np.int64]) -> tuple[N
     if not rounding:
         message = (
             f"the value is not a whole number of {settings.lot_text}; ask for more decimals, "
-            'or write rounding = "largest-remainder" in the meter settings'
+            'or write rounding = "largest-remainder" in the section [meters]'
         )
         work.refuse_values(~whole, "value-not-whole", message, f"a whole number of {settings.lot_text}")
         return lots, 0

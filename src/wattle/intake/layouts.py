@@ -179,7 +179,7 @@ def _unit(table: CsvTable, name: _Name, settings: MeterSettings, findings: Findi
         _header(findings, table, "unit-unknown", message, name.text, words, name.unit)
     elif written is None and settings.unit is None:
         message = 'neither the column name nor the settings say the unit; write unit = "kWh" (or Wh, kW, W)'
-        _header(findings, table, "unit-unknown", message + " in the meter settings", name.text, words)
+        _header(findings, table, "unit-unknown", message + " in the section [meters]", name.text, words)
     elif written and settings.unit and written != settings.unit:
         message = f'the column name says {written}, the settings say unit = "{settings.unit}"; correct one'
         _header(findings, table, "unit-conflict", message, name.text, settings.unit, written)

@@ -85,7 +85,7 @@ def read_stamps(texts: Sequence[str], settings: MeterSettings) -> Stamps:
         return Stamps(nothing, nothing, never, never, (problem,))
     parsed = _parse(texts, "mdy" if order == "mdy" else "dmy")
     if settings.stamp == "start":
-        message = '24:00 can only be the end of an interval; write stamp = "end" in the meter settings'
+        message = '24:00 can only be the end of an interval; write stamp = "end" in the section [meters]'
         _refuse(parsed, parsed.ok & parsed.midnight_24, "timestamp", message, "00:00 to 23:59")
     early, late, exists = _utc(parsed, settings)
     message = f"the clock in {settings.timezone} skipped this time; the file may show another zone"
@@ -114,7 +114,7 @@ def _date_order(texts: Sequence[str], settings: MeterSettings) -> tuple[str, Pro
     message = "day and month cannot be told apart: no number is above 12"
     if day_first is not None and month_first is not None:
         message = f"the day comes first in {texts[day_first]} and second in {texts[month_first]}"
-    message += '; write date_order = "dmy" or "mdy" in the meter settings'
+    message += '; write date_order = "dmy" or "mdy" in the section [meters]'
     return "", Problem(slashed[0][0], "date-order", message, "dates with one order of day and month")
 
 

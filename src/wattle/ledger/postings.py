@@ -32,7 +32,16 @@ class Postings(Columns):
 
 @kernel("r4 r4 r4 r8 r1 r1 i r8 w8 w82")
 def _tally(
-    interval: Any, debit: Any, credit: Any, amount: Any, book: Any, code: Any, first: Any, period: Any, lines: Any, cost: Any
+    interval: Any,
+    debit: Any,
+    credit: Any,
+    amount: Any,
+    book: Any,
+    code: Any,
+    first: Any,
+    period: Any,
+    lines: Any,
+    cost: Any,
 ) -> Any:
     """Add postings to `lines` (flat: period, book, code, account) and to the money of each interval and account."""
     accounts = cost.shape[1]

@@ -6,10 +6,13 @@ case: settle again, subtract, post the difference. Only accounts whose result ch
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from wattle.core.checks import ensure
 from wattle.core.columns import I64
+from wattle.core.compiled import kernel
 from wattle.core.tables import MARKET_OPERATOR, UTILITY, Trades, Transfers
 from wattle.ledger.accounts import BOOKS, CODES, ENERGY, LOCAL, MONEY, SPREAD, UTILITY_ENERGY
 from wattle.ledger.postings import Postings
@@ -20,26 +23,51 @@ def settle(trades: Trades, transfers: Transfers) -> Postings:
 
     The seller gets the selling price from the buyer; a gap between the two prices goes to the market operator.
     """
-    for price in (trades.buy_price, trades.sell_price):
-        ensure(_fits(trades.quantity, price), "quantity times price does not fit into 64 bits")
-    utility = (trades.buyer == UTILITY) | (trades.seller == UTILITY)
-    code = np.where(utility, np.int8(UTILITY_ENERGY), np.int8(LOCAL))
-    rows = len(trades)
-    gap = np.flatnonzero(trades.buy_price != trades.sell_price)
-    spread = (trades.buy_price[gap] - trades.sell_price[gap]) * trades.quantity[gap]
-    buys, operator = trades.buyer[gap], np.full(gap.size, MARKET_OPERATOR, np.int32)
-    return Postings(
-        interval=np.concatenate((trades.interval, trades.interval, trades.interval[gap], transfers.interval)),
-        debit=np.concatenate((trades.buyer, trades.buyer, np.where(spread > 0, buys, operator), transfers.payer)),
-        credit=np.concatenate((trades.seller, trades.seller, np.where(spread > 0, operator, buys), transfers.payee)),
-        amount=np.concatenate(
-            (trades.quantity, trades.quantity * trades.sell_price, np.abs(spread), transfers.amount)
-        ),
-        book=np.concatenate(
-            (np.full(rows, ENERGY, np.int8), np.full(rows + gap.size + len(transfers), MONEY, np.int8))
-        ),
-        code=np.concatenate((code, code, np.full(gap.size, SPREAD, np.int8), transfers.code)),
-    )
+    return settle_all((trades, transfers))
+
+
+def settle_all(*parts: tuple[Trades, Transfers]) -> Postings:
+    """Post several lots of trades and transfers into one table; see `settle`."""
+    rows = 0
+    for trades, transfers in parts:
+        for price in (trades.buy_price, trades.sell_price):
+            ensure(_fits(trades.quantity, price), "quantity times price does not fit into 64 bits")
+        rows += 2 * len(trades) + int(np.count_nonzero(trades.buy_price != trades.sell_price)) + len(transfers)
+    interval, debit, credit = np.empty(rows, np.int32), np.empty(rows, np.int32), np.empty(rows, np.int32)
+    amount, book, code = np.empty(rows, np.int64), np.empty(rows, np.int8), np.empty(rows, np.int8)
+    place = 0
+    for trades, transfers in parts:
+        place = _post(
+            trades.interval, trades.buyer, trades.seller, trades.quantity, trades.buy_price, trades.sell_price,
+            place, interval, debit, credit, amount, book, code,
+        )  # fmt: skip
+        span = slice(place, place + len(transfers))
+        interval[span], debit[span], credit[span] = transfers.interval, transfers.payer, transfers.payee
+        amount[span], book[span], code[span] = transfers.amount, MONEY, transfers.code
+        place += len(transfers)
+    ensure(place == rows, "a posting was lost")
+    return Postings(interval, debit, credit, amount, book, code)
+
+
+@kernel("r4 r4 r4 r8 r8 r8 i w4 w4 w4 w8 w1 w1")
+def _post(
+    time: Any, buyer: Any, seller: Any, quantity: Any, buy_price: Any, sell_price: Any, place: Any,
+    interval: Any, debit: Any, credit: Any, amount: Any, book: Any, code: Any,
+) -> Any:  # fmt: skip
+    for row in range(time.size):
+        kind = UTILITY_ENERGY if buyer[row] == UTILITY or seller[row] == UTILITY else LOCAL
+        for entry in range(2):
+            interval[place], debit[place], credit[place] = time[row], buyer[row], seller[row]
+            amount[place] = quantity[row] if entry == ENERGY else quantity[row] * sell_price[row]
+            book[place], code[place] = entry, kind
+            place += 1
+        gap = (buy_price[row] - sell_price[row]) * quantity[row]
+        if gap != 0:
+            interval[place], amount[place], book[place], code[place] = time[row], abs(gap), MONEY, SPREAD
+            debit[place] = buyer[row] if gap > 0 else MARKET_OPERATOR
+            credit[place] = MARKET_OPERATOR if gap > 0 else buyer[row]
+            place += 1
+    return place
 
 
 def difference(old: Postings, new: Postings, accounts: int) -> Postings:

@@ -48,7 +48,9 @@ def rank_rows(keys: Any, rank: Any, spare: Any, count: Any) -> Any:
 
 
 @kernel("i i r1 r8 r8 w8 w8 w8")
-def _clear_counted(first: Any, stop: Any, side: Any, quantity: Any, limit: Any, fill: Any, levels: Any, bounds: Any) -> Any:
+def _clear_counted(
+    first: Any, stop: Any, side: Any, quantity: Any, limit: Any, fill: Any, levels: Any, bounds: Any
+) -> Any:
     """Clear one group by counting lots at each price level; bounds get volume, low, high, last bid, last ask."""
     low, high = limit[first], limit[first]
     for row in range(first, stop):
@@ -114,7 +116,16 @@ def _clear_counted(first: Any, stop: Any, side: Any, quantity: Any, limit: Any, 
 
 @kernel("i i r1 r8 r8 w8 w8 w8 w8 w8")
 def _clear_sorted(
-    first: Any, stop: Any, side: Any, quantity: Any, limit: Any, fill: Any, keys: Any, rank: Any, spare: Any, bounds: Any
+    first: Any,
+    stop: Any,
+    side: Any,
+    quantity: Any,
+    limit: Any,
+    fill: Any,
+    keys: Any,
+    rank: Any,
+    spare: Any,
+    bounds: Any,
 ) -> Any:
     """Clear one group by sorting its limits; for few orders or a wide range of prices."""
     count = stop - first
@@ -140,7 +151,9 @@ def _clear_sorted(
             if side[row] <= 0:
                 continue
             while fill[row] < quantity[row]:
-                while ask < count and (side[first + rank[ask]] > 0 or fill[first + rank[ask]] == quantity[first + rank[ask]]):
+                while ask < count and (
+                    side[first + rank[ask]] > 0 or fill[first + rank[ask]] == quantity[first + rank[ask]]
+                ):
                     ask += 1
                 if ask == count or keys[rank[ask]] > level:
                     full = True

@@ -52,9 +52,7 @@ METERED = "after delivery"
 class Mechanism(Protocol):
     """A market rule."""
 
-    def step(
-        self, memory: Memory | None, orders: Orders, context: Context
-    ) -> tuple[Memory | None, Clearing | Quote]:
+    def step(self, memory: Memory | None, orders: Orders, context: Context) -> tuple[Memory | None, Clearing | Quote]:
         """Clear the orders, or ask again. Pure."""
         ...
 

@@ -65,7 +65,8 @@ def _scarcity_price(wanted: I64, offered: I64, retail: I64, feed_in: I64) -> I64
     ratio = np.minimum(offered / np.maximum(wanted, 1), 1.0)
     divisor = (retail - feed_in) * ratio + feed_in
     price = np.divide(feed_in * retail.astype(float), divisor, out=np.zeros(ratio.size), where=divisor > 0)
-    return np.clip(np.rint(price).astype(np.int64), feed_in, retail)
+    ticks: I64 = np.clip(np.rint(price).astype(np.int64), feed_in, retail)
+    return ticks
 
 
 @mechanism(

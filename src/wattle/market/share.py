@@ -76,10 +76,12 @@ def _one_pool(
                 spare[row] = part_of(left, weight[row], whole)
                 remainders[row] = left * weight[row] - spare[row] * whole
                 given += spare[row]
-        hand_out(spare, remainders, whole, left - given)
         for row in range(count):
             if weight[row] > 0 and spare[row] >= demand[row] - fill[row]:
                 capped = True
+        # Where rounds go on, odd lots wait for the last one; else they would add up with whoever comes first.
+        if rounds > 0 or (not capped and absent == 0):
+            hand_out(spare, remainders, whole, left - given)
         taken = np.int64(0)
         for row in range(count):
             if weight[row] > 0:
@@ -243,4 +245,5 @@ def willing(book: Orders, price: I64) -> NDArray[np.bool_]:
     """Tell for each order whether its limit allows the price of its row; price takers always do."""
     buys = (book.side == BUY) & ((book.limit >= price) | (book.limit == ANY_PRICE))
     sells = (book.side == SELL) & ((book.limit <= price) | (book.limit == -ANY_PRICE))
-    return buys | sells
+    agreed: NDArray[np.bool_] = buys | sells
+    return agreed

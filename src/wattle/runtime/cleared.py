@@ -36,7 +36,7 @@ TABLES = ("trades", "prices", "balances", "unfilled")
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A cleared book. `left` [orders] are the lots that were neither traded between members nor taken by the utility."""
+    """A cleared book. `left` [orders] are the lots that neither members nor the utility took."""
 
     mechanism: str
     book: Book
@@ -51,7 +51,7 @@ class Result:
         """One row for each trade, those with the utility included."""
         kwh, price = self._kwh, self._price
         table = self.all_trades
-        columns = (table.interval, table.zone, table.buyer, table.seller, table.quantity, table.buy_price, table.sell_price)
+        columns = (table.interval, table.zone, table.buyer, table.seller, table.quantity)
         return [
             {
                 "interval": interval,
@@ -62,7 +62,9 @@ class Result:
                 "buy_price_ct_per_kwh": price(buy_price),
                 "sell_price_ct_per_kwh": price(sell_price),
             }
-            for interval, zone, buyer, seller, quantity, buy_price, sell_price in _rows(*columns)
+            for interval, zone, buyer, seller, quantity, buy_price, sell_price in _rows(
+                *columns, table.buy_price, table.sell_price
+            )
         ]
 
     @cached_property

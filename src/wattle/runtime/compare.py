@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wattle.runtime.results import Comparison, RuleResult
 from wattle.core.checks import REASONS, InputError, ensure
 from wattle.core.tables import FIRST_MEMBER
 from wattle.engine.gate import Product
 from wattle.market.mechanism import MECHANISMS
 from wattle.runtime.collect import Collector
+from wattle.runtime.results import Comparison, RuleResult
 from wattle.runtime.simulate import months, simulate
 from wattle.runtime.world import World
 from wattle.scenario.build import limit_range, product_of
@@ -60,10 +60,8 @@ def rules_of(scenario: Scenario, mechanisms: Sequence[str] = ()) -> tuple[Rule, 
         return reference, Rule(name, scenario.product)
     given = {product.name or product.mechanism: product for product in scenario.product}
     given.update({product.mechanism: product for product in reversed(scenario.product)})
-    found = [reference]
-    for name in mechanisms:
-        found.append(Rule(name, (given.get(name) or ProductSection(mechanism=name),)))
-    return tuple(found)
+    rules = (Rule(name, (given.get(name) or ProductSection(mechanism=name),)) for name in mechanisms)
+    return reference, *rules
 
 
 def run_rule(
@@ -78,7 +76,9 @@ def run_rule(
     if collector.refused is not None:
         raise InputError(f"{rule.name}: {REASONS[collector.refused]}")
     ensure(engine.sealed_until == world.grid.count, "the run ended before its last interval was sealed")
-    return Finished(_result(world, rule, products, collector, engine.state_hash(), time.perf_counter() - began), collector)
+    return Finished(
+        _result(world, rule, products, collector, engine.state_hash(), time.perf_counter() - began), collector
+    )
 
 
 def run_rules(
@@ -115,7 +115,9 @@ def _result(
         rule=rule.name,
         mechanism=" + ".join(part.mechanism for part in rule.products),
         parameters={
-            f"{part.name or part.mechanism}.{key}": value for part in rule.products for key, value in part.parameters().items()
+            f"{part.name or part.mechanism}.{key}": value
+            for part in rule.products
+            for key, value in part.parameters().items()
         },
         summary=" ".join(MECHANISMS[part.mechanism].summary for part in rule.products) or REFERENCE_SUMMARY,
         price=collector.price,

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:
         units=units,
         members=book.members.ids,
         kinds=("member",) * len(members),
-        facts={"sun": tuple(bool(flag) for flag in fed.any(axis=0))},
+        facts={"sun": tuple(bool(flag) for flag in fed.sum(axis=0) > 0)},
         net=book.net,
         load=drawn.sum(axis=1),
         sun=fed.sum(axis=1),
@@ -141,7 +142,7 @@ def open_folder(path: Path) -> tuple[Folder, SqliteJournal | None]:
 
 def _opened(path: Path, scenario: Scenario, units: Units, book: MeterBook) -> Folder:
     world = world_of(scenario, units, book)
-    listed = {
+    listed: dict[str, dict[str, Any]] = {
         "shares": {each.id: each.share for each in book.members.members if each.share is not None},
         "ranks": {each.id: each.priority for each in book.members.members if each.priority is not None},
     }
@@ -230,7 +231,7 @@ def _blocks(folder: Folder, first: int) -> list[Event]:
     separable = all(product.separable for product in folder.products)
     length = block_length(world.grid, len(world.members), folder.products) if separable else world.grid.count
     found: list[Event] = []
-    for start_at, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start_at, stop in pairwise(edges):
         for begin in range(start_at, stop, length):
             net = world.net[begin : min(begin + length, stop)]
             found += block_events(world, folder.products, cohort_of(world), net, begin)
@@ -241,7 +242,9 @@ def _correction(folder: Folder, changed: tuple[I64, I64]) -> list[Event]:
     time, who = changed
     if time.size == 0:
         return []
-    readings = Readings(time.astype(np.int32), (who + FIRST_MEMBER).astype(np.int32), folder.world.net[time, who])
+    readings = Readings(
+        time.astype(np.int32), (who + FIRST_MEMBER).astype(np.int32), folder.world.net[time, who].astype(np.int64)
+    )
     return [ReadingsReceived(folder.world.grid.stop_s, readings, "correction")]
 
 

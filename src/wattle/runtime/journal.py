@@ -93,7 +93,8 @@ class SqliteJournal:
         except sqlite3.DatabaseError as problem:
             self._connection.close()
             raise InputError(f"{path} is not a readable journal: {problem}") from None
-        self._seq, self._head = (last[0] + 1, last[1]) if last else (0, START)
+        self._seq: int = last[0] + 1 if last else 0
+        self._head: str = last[1] if last else START
 
     def append(self, event: Event) -> Entry:
         """Add an event and return its entry; it is durable after `commit`."""

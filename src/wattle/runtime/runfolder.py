@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from wattle.runtime.results import BILL_LINES
 from wattle.core.checks import InputError
 from wattle.core.columns import I64
 from wattle.core.timegrid import TimeGrid
 from wattle.core.units import decimal_text
 from wattle.runtime.compare import Finished, Rule
+from wattle.runtime.results import BILL_LINES
 from wattle.runtime.simulate import months
 from wattle.runtime.world import World
 from wattle.scenario.build import charges_of, tariff_of, units_of

@@ -32,7 +32,7 @@ from wattle.engine.events import (
 from wattle.engine.gate import Product
 from wattle.runtime.world import World
 
-ROWS_PER_BLOCK = 200_000
+ROWS_PER_BLOCK = 100_000
 """Readings in a block: enough to keep the kernels busy, few enough to stay in the processor's cache."""
 
 Progress = Callable[[int, int], None]

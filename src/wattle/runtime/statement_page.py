@@ -11,8 +11,9 @@ _STYLE = """
 @media (prefers-color-scheme:dark){:root{--ink:#e7eef0;--soft:#a3b3b8;--line:#34444a;--paper:#12191c;--accent:#6fd3a8}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:44rem;margin:2.5rem auto;
 padding:0 1.25rem}h1{font-size:1.6rem;line-height:1.2;margin:0 0 .25rem}h2{font-size:1.05rem;margin:2rem 0 .5rem}
-p{margin:.4rem 0}.soft{color:var(--soft)}table{width:100%;border-collapse:collapse}td,th{padding:.45rem 0;text-align:left;
-border-bottom:1px solid var(--line);font-weight:400}td:last-child,th:last-child{text-align:right;
+p{margin:.4rem 0}.soft{color:var(--soft)}table{width:100%;border-collapse:collapse}
+td,th{padding:.45rem 0;text-align:left;border-bottom:1px solid var(--line);font-weight:400}
+td:last-child,th:last-child{text-align:right;
 font-variant-numeric:tabular-nums}tr.total td{border-bottom:3px double var(--ink);font-weight:650}
 .result{font-size:1.25rem;font-weight:600;color:var(--accent);margin:1.2rem 0}a{color:var(--accent)}
 @media print{body{margin:0;max-width:none}a{color:inherit;text-decoration:none}}

@@ -15,15 +15,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from wattle.runtime.results import BILL_LINES
-from wattle.runtime.statement_page import Statement, index_page, statement_page
 from wattle.core.columns import I64
 from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES
 from wattle.core.units import decimal_text
 from wattle.ledger.accounts import BILL_LINE_OF, ENERGY, LOCAL, MONEY, UTILITY_ENERGY
 from wattle.ledger.statement import rounded
+from wattle.runtime.results import BILL_LINES
 from wattle.runtime.runfolder import csv_bytes
 from wattle.runtime.simulate import months
+from wattle.runtime.statement_page import Statement, index_page, statement_page
 
 if TYPE_CHECKING:
     from wattle.runtime.folder import Folder, Round
@@ -130,7 +130,7 @@ def _period_files(folder: Folder, period: _Period, number: int) -> dict[str, byt
             base = f"{period.label}/{names[account - FIRST_MEMBER]}"
             files[f"{base}.html"] = statement_page(statement)
             files[f"{base}.csv"] = csv_bytes(_rows(statement))
-    closing: dict[str, object] = {key: "" for key in summary[0]} if summary else {"account": ""}
+    closing: dict[str, object] = dict.fromkeys(summary[0], "") if summary else {"account": ""}
     closing["account"] = "sum of all accounts, must be 0"
     closing[f"total {folder.units.currency}"] = _money(int(totals.sum()))
     files[f"{period.label}/summary.csv"] = csv_bytes([*summary, closing])
@@ -150,7 +150,9 @@ def _statement(folder: Folder, period: _Period, number: int, account: int, lines
         currency=folder.units.currency,
         energy=tuple((name, _kwh(folder, lots[account])) for name, lots in period.energy.items()),
         lines=tuple(
-            (name, _money(int(cents))) for (_, name), cents in zip(BILL_LINES, lines, strict=True) if cents or period.alone is not None
+            (name, _money(int(cents)))
+            for (_, name), cents in zip(BILL_LINES, lines, strict=True)
+            if cents or period.alone is not None
         ),
         total=_money(total),
         alone=alone,

@@ -118,6 +118,6 @@ def verify_folder(folder: Path, progress: Callable[[str, int, int], None] | None
     rules, count = len(manifest["rules"]), manifest["intervals"]
     return Report(
         [],
-        f"{folder}: {rules} rules, {count:,} intervals, {manifest['members']} members computed again: every file, seal, "
-        "price and sum is as it was; energy and money close exactly",
+        f"{folder}: {rules} rules, {count:,} intervals, {manifest['members']} members computed again: "
+        "every file, seal, price and sum is as it was; energy and money close exactly",
     )

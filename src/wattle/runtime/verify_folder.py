@@ -13,9 +13,7 @@ from wattle.runtime.journal import Entry, SqliteJournal, broken_entry
 from wattle.runtime.verify import Problem
 
 
-def verify_settled(
-    path: Path, progress: Callable[[str, int, int], None] | None = None
-) -> tuple[list[Problem], str]:
+def verify_settled(path: Path, progress: Callable[[str, int, int], None] | None = None) -> tuple[list[Problem], str]:
     """Return every problem of a settled folder and, if there is none, a sentence that says what was checked."""
     try:
         return _checked(path, progress)

@@ -37,7 +37,9 @@ def units_of(scenario: Scenario) -> Units:
 def charges_of(scenario: Scenario, units: Units) -> tuple[Charge, ...]:
     """Return the charges; more on utility energy than the retail price can hold is refused."""
     found = tuple(
-        Charge(part.name, part.on, _ticks(units, part.per_kwh, f"charge {part.name}"), _PAYEE[part.payee], _CODE[part.line])
+        Charge(
+            part.name, part.on, _ticks(units, part.per_kwh, f"charge {part.name}"), _PAYEE[part.payee], _CODE[part.line]
+        )
         for part in scenario.charge
     )
     retail = _ticks(units, scenario.tariff.retail_per_kwh, "tariff.retail_per_kwh")

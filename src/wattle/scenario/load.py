@@ -46,7 +46,7 @@ def parse_scenario(text: str, name: str) -> Scenario:
 
 
 def _line(error: Any, data: dict[str, Any]) -> str:
-    place = [part for part in error["loc"]]
+    place = list(error["loc"])
     key = ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
     value = _value(data, place)
     match error["type"]:
@@ -79,7 +79,7 @@ def _row(text: str, place: tuple[Any, ...]) -> str:
             table = header[1]
             seen += table == names[0] and line.strip().startswith("[[")
         here = table.split(".") if table else []
-        if here[:1] != names[:1] and table or (here and "[[" in text and 0 <= seen != count):
+        if (here[:1] != names[:1] and table) or (here and "[[" in text and 0 <= seen != count):
             continue
         if header and here == names[: len(here)]:
             found = number
@@ -118,5 +118,3 @@ def _keys(place: list[Any]) -> list[str]:
 def _described(place: list[Any]) -> str:
     field = _section(place[:-1]).model_fields.get(str(place[-1]))
     return f"it says: {field.description}" if field is not None and field.description else "it is required"
-
-

@@ -85,14 +85,15 @@ def load_file(path: str | PathLike[str]) -> list[Entry]:
     load_mechanisms()
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"{path}: {'is a folder' if file.is_dir() else 'there is no such file'}; expected a Python file")
+        what = "is a folder" if file.is_dir() else "there is no such file"
+        raise InputError(f"{path}: {what}; expected a Python file")
     there = next((module for module in list(sys.modules.values()) if _is_at(module, file)), None)
     if there is not None and not there.__name__.startswith(_FILE_MODULE):
         found = _of_module(there.__name__)
     else:
         found = _run_file(file)
     if not found:
-        raise InputError(f"{path}: registers no market rule; put @mechanism(...) of wattle.market.mechanism above a class")
+        raise InputError(f"{path}: registers no market rule; put wattle.market.mechanism.mechanism above a class")
     return found
 
 

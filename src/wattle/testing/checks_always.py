@@ -11,6 +11,7 @@ import numpy as np
 from wattle.core.columns import Columns
 from wattle.core.messages import Clearing
 from wattle.core.tables import ANY_PRICE, ANYONE, FIRST_MEMBER, NO_ORDER, Orders, Prices, Trades, Transfers
+from wattle.core.units import PRICE_MAX
 from wattle.testing.generators import book_of
 from wattle.testing.trial import Trial, differs, rows_of, run, values
 
@@ -123,12 +124,18 @@ def inputs_untouched(trial: Trial) -> str | None:
 
 
 def prices_within(trial: Trial) -> str | None:
-    """No price lies beyond what somebody named: the limits of its group, the tariff, or nought."""
+    """No price lies beyond what somebody named: the limits of its group, the tariff, or nought.
+
+    Price takers without a tariff leave a rule free to post a price of its own, up to the largest.
+    """
     orders, trades, tariff = trial.outcome.orders, trial.outcome.clearing.trades, trial.case.tariff
     worth = values(trial.case, orders)
     for interval, zone in dict.fromkeys(zip(trades.interval.tolist(), trades.zone.tolist(), strict=True)):
-        mine = (orders.interval == interval) & (orders.zone == zone) & (np.abs(worth) < ANY_PRICE)
-        known = [0, *worth[mine].tolist()]
+        group = (orders.interval == interval) & (orders.zone == zone)
+        takers = group & (np.abs(worth) == ANY_PRICE)
+        known = [0, *worth[group & ~takers].tolist()]
+        if takers.any():
+            known += [-PRICE_MAX, PRICE_MAX]
         if tariff is not None:
             known += [int(price[0]) for price in tariff.at(np.array([interval], np.int32))]
         here = (trades.interval == interval) & (trades.zone == zone)

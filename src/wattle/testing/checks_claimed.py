@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from wattle.core.columns import I64
+from wattle.core.columns import I32, I64
 from wattle.core.messages import Clearing, Memory
 from wattle.core.tables import (
     ANY_PRICE,
@@ -52,7 +52,7 @@ def individually_rational(trial: Trial) -> str | None:
     """Nobody pays above or earns below his limit; a price taker is not worse off than with the utility."""
     orders, clearing = trial.outcome.orders, trial.outcome.clearing
     worth = values(trial.case, orders)
-    for side, ids, price in _legs(clearing.trades):
+    for side, ids, price, *_ in _legs(clearing.trades):
         rows = rows_of(orders, ids)
         worse = side * (worth[rows] - price) < 0
         if worse.any():
@@ -71,23 +71,19 @@ def efficient(trial: Trial) -> str | None:
     The linear programme of a group is: trade v lots, earn bids above offers. By duality its optimum is the smallest
     sum over all orders of what they would gain at one price, and the smallest lies at one of the limits.
     """
-    if trial.outcome.clearing.refused is not None and not (trial.case.orders.partner >= 0).any():
-        best = sum(_best_welfare(*group) for *_, group in _groups(trial, trial.case.orders))
-        return None if best == 0 else f"the book is refused; welfare could be {best}"
-    orders, trades = trial.outcome.orders, trial.outcome.clearing.trades
+    orders, trades = trial.case.orders, trial.outcome.clearing.trades
     if (orders.partner >= 0).any():
         return None
-    worth = values(trial.case, orders)
-    for interval, zone, group in _groups(trial, orders):
+    worth = values(trial.case, trial.outcome.orders)
+    found: dict[tuple[int, int], int] = {}
+    for side, ids, _, lots, interval, zone in _legs(trades):
+        value = worth[rows_of(trial.outcome.orders, ids)]
+        for when, where, each, moved in zip(*(c.tolist() for c in (interval, zone, value, lots)), strict=True):
+            found[when, where] = found.get((when, where), 0) + side * each * moved
+    for when, where, group in _groups(trial, orders):
         best = _best_welfare(*group)
-        here = trades.take((trades.interval == interval) & (trades.zone == zone))
-        found = 0
-        for side, ids, _ in _legs(here):
-            rows = rows_of(orders, ids)
-            lots = here.quantity[(here.buy_order if side > 0 else here.sell_order) != NO_ORDER]
-            found += side * sum(int(a) * int(b) for a, b in zip(worth[rows], lots, strict=True))
-        if found != best:
-            return f"welfare in interval {interval}, zone {zone} is {found}, the optimum is {best}"
+        if found.get((when, where), 0) != best:
+            return f"welfare in interval {when}, zone {where} is {found.get((when, where), 0)}, the optimum is {best}"
     return None
 
 
@@ -128,7 +124,10 @@ def separable(trial: Trial) -> str | None:
     for interval in intervals.tolist():
         alone = trial.again(orders.take(orders.interval == interval)).clearing
         cut = Clearing(
-            *(t.take(t.interval == interval) for t in (whole.trades, whole.prices, whole.resting, whole.transfers)),
+            whole.trades.take(whole.trades.interval == interval),
+            whole.prices.take(whole.prices.interval == interval),
+            whole.resting.take(whole.resting.interval == interval),
+            whole.transfers.take(whole.transfers.interval == interval),
             refused=alone.refused,
         )
         different = differs(cut, alone)
@@ -140,7 +139,7 @@ def separable(trial: Trial) -> str | None:
 def incremental(trial: Trial) -> str | None:
     """All orders at once give the same as one at a time in the order of ids, the memory handed on."""
     case = trial.case
-    if len(case.orders) > ORDERS_ONE_BY_ONE_MAX:
+    if len(case.orders) > ORDERS_ONE_BY_ONE_MAX or trial.outcome.clearing.refused is not None:
         return None
     memory: Memory | None = None
     trades, transfers = [Trades.empty()], [Transfers.empty()]
@@ -171,23 +170,23 @@ def surpluses(orders: Orders, worth: I64, clearing: Clearing) -> dict[int, int]:
     """Return what each participant gains: worth of his lots less what he pays, transfers counted."""
     gain = dict.fromkeys(orders.participant.tolist(), 0)
     trades, transfers = clearing.trades, clearing.transfers
-    for side, ids, price in _legs(trades):
+    for side, ids, price, lots, *_ in _legs(trades):
         rows = rows_of(orders, ids)
-        lots = trades.quantity[(trades.buy_order if side > 0 else trades.sell_order) != NO_ORDER]
         columns = (orders.participant[rows], worth[rows], price, lots)
         for who, value, paid, moved in zip(*(column.tolist() for column in columns), strict=True):
             gain[who] += side * (value - paid) * moved
-    for payer, payee, amount in zip(*(c.tolist() for c in (transfers.payer, transfers.payee, transfers.amount)), strict=True):
+    moves = zip(transfers.payer.tolist(), transfers.payee.tolist(), transfers.amount.tolist(), strict=True)
+    for payer, payee, amount in moves:
         gain[payer] = gain.get(payer, 0) - amount
         gain[payee] = gain.get(payee, 0) + amount
     return gain
 
 
-def _legs(trades: Trades) -> Iterator[tuple[int, I64, I64]]:
-    """Yield the side, the order ids and the prices of all buying and of all selling orders."""
-    bought, sold = trades.buy_order != NO_ORDER, trades.sell_order != NO_ORDER
-    yield 1, trades.buy_order[bought], trades.buy_price[bought]
-    yield -1, trades.sell_order[sold], trades.sell_price[sold]
+def _legs(trades: Trades) -> Iterator[tuple[int, I64, I64, I64, I32, I32]]:
+    """Yield side, order ids, prices, lots, intervals and zones of all buying and of all selling orders."""
+    for side, ids, price in ((1, trades.buy_order, trades.buy_price), (-1, trades.sell_order, trades.sell_price)):
+        rows = ids != NO_ORDER
+        yield side, ids[rows], price[rows], trades.quantity[rows], trades.interval[rows], trades.zone[rows]
 
 
 def _left(orders: Orders, clearing: Clearing) -> I64:

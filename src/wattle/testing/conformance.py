@@ -94,14 +94,17 @@ def check_mechanism(
     rule, claims = subject(entry_or_mechanism)
     checks = checks_for(claims)
     usual = [Trial(rule, case) for case in part(seed, books)]
-    results = []
+    results: list[CheckResult] = []
     for number, check in enumerate(checks):
         if progress is not None:
             progress(number, len(checks))
-        own = part(seed, -(-books // check.every), list(check.kinds)) if check.kinds else []
+        own = part(seed, -(-len(usual) // check.every), list(check.kinds)) if check.kinds else []
         trials = [Trial(rule, case) for case in own] or usual[:: check.every]
         results.append(_verdict(check, trials))
-    results[0] = _trades_at_all(results[0], usual)
+        if number == 0:
+            results[0] = _trades_at_all(results[0], usual)
+            # The other checks look at the books before the first one that the rule does not answer.
+            usual = usual if results[0].passed else usual[: results[0].books - 1]
     if progress is not None:
         progress(len(checks), len(checks))
     return results
@@ -138,6 +141,8 @@ def judge(test: Test, trial: Trial) -> str | None:
 
 
 def _verdict(check: Check, trials: list[Trial]) -> CheckResult:
+    if not trials:
+        return CheckResult(check.name, False, 0, "not tried: the rule does not answer the first book")
     for number, trial in enumerate(trials):
         complaint = judge(check.test, trial)
         if complaint:
@@ -153,7 +158,8 @@ def _trades_at_all(result: CheckResult, trials: list[Trial]) -> CheckResult:
         return result
     done = sum(bool(len(t.outcome.clearing.trades) or len(t.outcome.clearing.transfers)) for t in trials)
     if done == 0 and trials:
-        return replace(result, passed=False, message=f"none of {len(trials)} books led to a trade or a transfer")
+        message = f"none of {len(trials)} books led to a trade or a transfer"
+        return replace(result, passed=False, books=len(trials), message=message)
     return replace(result, message=f"{done} of {len(trials)} books led to a trade")
 
 

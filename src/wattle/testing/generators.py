@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,18 +162,18 @@ def _book(rng: np.random.Generator, kind: Kind) -> Orders:
     partner = FIRST_MEMBER + rng.integers(0, members, rows)
     named = (rng.random(rows) < kind.named) & (partner != participant)
     interval, zone = rng.integers(0, kind.intervals, rows), rng.integers(0, kind.zones, rows)
-    in_order = np.lexsort((zone, interval))
-    orders = Orders(
-        id=np.cumsum(rng.integers(1, 4, rows)),
-        participant=participant,
-        zone=zone[in_order],
-        interval=interval[in_order],
-        side=side,
-        quantity=quantity,
-        limit=limit,
-        partner=np.where(named, partner, ANYONE),
-    )
-    return orders.take(rng.permutation(rows)) if rng.random() < kind.shuffled else orders
+    number = np.cumsum(rng.integers(1, 4, rows))
+    if rng.random() < kind.shuffled:
+        number = rng.permutation(number)
+    else:
+        in_order = np.lexsort((zone, interval))
+        interval, zone = interval[in_order], zone[in_order]
+    return _orders(number, participant, zone, interval, side, quantity, limit, np.where(named, partner, ANYONE))
+
+
+def _orders(*columns: NDArray[np.integer[Any]]) -> Orders:
+    narrow: list[Any] = list(columns)  # the table makes each column as narrow as it declares
+    return Orders(*narrow)
 
 
 def as_csv(orders: Orders) -> str:
@@ -203,13 +204,6 @@ def book_of(rows: list[tuple[int, int, int, int]]) -> Orders:
     """Return a small book of one zone and interval from rows (participant, side, quantity, limit), ids from 0."""
     columns: NDArray[np.int64] = np.array(rows, np.int64).reshape(-1, 4)
     size = columns.shape[0]
-    return Orders(
-        id=np.arange(size),
-        participant=columns[:, 0],
-        zone=np.zeros(size, np.int64),
-        interval=np.zeros(size, np.int64),
-        side=columns[:, 1],
-        quantity=columns[:, 2],
-        limit=columns[:, 3],
-        partner=np.full(size, ANYONE),
-    )
+    nought = np.zeros(size, np.int64)
+    who, side, quantity, limit = columns.T
+    return _orders(np.arange(size), who, nought, nought, side, quantity, limit, np.full(size, ANYONE))

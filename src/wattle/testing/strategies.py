@@ -53,9 +53,8 @@ def order_books(
     )
     table = draw(st.lists(row, max_size=rows))
     ids = np.cumsum([each[7] for each in table], dtype=np.int64)
-    who, zone, interval, side, quantity, limit, partner, _ = (
-        np.array(column, np.int64) for column in (zip(*table, strict=True) if table else [()] * 8)
-    )
+    columns: list[Any] = [np.array(column, np.int64) for column in zip(*table, strict=True)] or [np.zeros(0, int)] * 8
+    who, zone, interval, side, quantity, limit, partner, _ = columns
     limit = np.where(limit == ANY_PRICE, side * ANY_PRICE, limit)
     partner = np.where(partner == who, ANYONE, partner)
     orders = Orders(ids, who, zone, interval, side, quantity, limit, partner)

@@ -45,9 +45,18 @@ class Trial:
     case: Case
 
     @cached_property
+    def _result(self) -> Outcome | Exception:
+        try:
+            return run(self.rule, self.case)
+        except Exception as error:  # the rule may be a stranger's
+            return error
+
+    @property
     def outcome(self) -> Outcome:
-        """The result of the run."""
-        return run(self.rule, self.case)
+        """The result of the run; what the rule raises is raised again each time that it is asked for."""
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
 
     def again(self, orders: Orders | None = None) -> Outcome:
         """Run the rule anew, with the same or other orders."""
@@ -62,13 +71,17 @@ def run(rule: Mechanism, case: Case, memory: Memory | None = None) -> Outcome:
         if isinstance(answer, Clearing):
             return Outcome(orders, answer, memory, number)
         ensure(isinstance(answer, Quote), f"step answered with {type(answer).__name__}, expected Clearing or Quote")
-        orders = answers(case.orders, answer.quotes, first_id=int(orders.id.max(initial=0)) + 1)
+        orders = answers(case, answer.quotes, first_id=int(orders.id.max(initial=0)) + 1)
     ensure(False, f"the rule still asks after {ROUNDS_MAX} rounds")
     raise AssertionError
 
 
-def answers(orders: Orders, quotes: Quotes, first_id: int) -> Orders:
-    """Return each order at its best quote, if its limit allows that; ids go on from `first_id` in the order of ids."""
+def answers(case: Case, quotes: Quotes, first_id: int) -> Orders:
+    """Return each order at its best quote, if it is worth that; ids go on from `first_id` in the order of ids."""
+    orders = case.orders
+    if len(quotes) == 0:
+        return Orders.empty()
+    worth = values(case, orders)
     rows: list[int] = []
     partners: list[int] = []
     for row in np.argsort(orders.id, kind="stable"):
@@ -82,7 +95,7 @@ def answers(orders: Orders, quotes: Quotes, first_id: int) -> Orders:
             continue
         price = quotes.price[places]
         best = places[np.argmin(price) if buys else np.argmax(price)]
-        if orders.side[row] * (orders.limit[row] - quotes.price[best]) >= 0:
+        if orders.side[row] * (worth[row] - quotes.price[best]) >= 0:
             rows.append(int(row))
             partners.append(int(other[best]))
     answered = orders.take(np.array(rows, np.int64))

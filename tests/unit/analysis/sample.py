@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -189,6 +190,6 @@ def _settle(
         cost_by_month=np.add.reduceat(cost, first, axis=0),
         energy_error=energy_error,
         money_error=int(cost.sum()) - utility,
-        state_hash=f"{abs(hash((name, int(cost.sum())))):016x}"[:16],
+        state_hash=sha256(f"{name} {int(cost.sum())}".encode()).hexdigest(),
         seconds=0.1,
     )

@@ -95,6 +95,30 @@ def test_end_stamps_that_count_on_in_summer_time() -> None:
     assert all(certain)
 
 
+def test_end_stamps_that_count_on_over_midnight() -> None:
+    """In Beirut the clock is put back at midnight: 23:45, 00:00 (summer), 23:15 ... 23:45, 00:00 (winter)."""
+    evening = [f"2025-10-25 {text}" for text in ("23:00", "23:15", "23:30", "23:45")]
+    texts = [*evening, "2025-10-26 00:00", *evening[1:], "2025-10-26 00:00", "2025-10-26 00:15"]
+    found, certain = read(texts, "Asia/Beirut", "end")
+    first = int(datetime(2025, 10, 25, 19, 45, tzinfo=UTC).timestamp())
+    assert found == list(range(first, first + 10 * 900, 900))
+    assert all(certain)
+
+
+@pytest.mark.parametrize(("zone", "day", "step_s", "count"), [
+    ("Europe/Vienna", (2025, 10, 26), 3600, 25), ("Europe/Vienna", (2025, 3, 30), 3600, 23),
+    ("Australia/Lord_Howe", (2025, 4, 6), 1800, 49), ("Australia/Lord_Howe", (2025, 10, 5), 1800, 47),
+])  # fmt: skip
+@pytest.mark.parametrize("stamp", ["start", "end"])
+def test_longer_steps(zone: str, day: tuple[int, int, int], step_s: int, count: int, stamp: str) -> None:
+    """The two passes of the repeated hour stand in neighbouring rows."""
+    starts = starts_of_day(zone, day)[:: step_s // 900]
+    shift = step_s if stamp == "end" else 0
+    texts = [wall(second + shift, zone) for second in starts]
+    assert read(texts, zone, stamp, step_s=step_s) == (starts, [True] * count)
+    assert read(texts[::-1], zone, stamp, step_s=step_s) == (starts[::-1], [True] * count)
+
+
 def test_end_of_the_last_interval_before_the_skipped_hour() -> None:
     """02:00 and 03:00 are the same moment in spring, as the end of an interval; 02:15 is none."""
     moment = int(datetime(2025, 3, 30, 1, tzinfo=UTC).timestamp()) - 900

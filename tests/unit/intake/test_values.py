@@ -27,7 +27,7 @@ def exact(numbers: Numbers, cell: int) -> Fraction:
     return Fraction(int(numbers.mantissa[cell]), 10 ** int(numbers.decimals[cell]))
 
 
-decimals = st.from_regex(r"[+-]?[0-9]{0,9}[.,]?[0-9]{0,9}", fullmatch=True)
+decimals = st.from_regex(r"[+-]?[0-9]{0,24}[.,]?[0-9]{0,14}", fullmatch=True)
 junk = st.text(st.characters(codec="utf-8", exclude_characters=";\n"), max_size=45)
 
 

@@ -56,7 +56,9 @@ def test_first_round_closes(street: Path) -> None:
     assert closing == sum(found.values()) == 0
     assert found["anna"] < 0 < found["ben"]
     names = {path.name for path in (written / "2025-06-02_2025-06-03").iterdir()}
-    assert names == {f"{name}.{kind}" for name in ("anna", "ben", "clara") for kind in ("csv", "html")} | {"summary.csv"}
+    assert names == {f"{name}.{kind}" for name in ("anna", "ben", "clara") for kind in ("csv", "html")} | {
+        "summary.csv"
+    }
     with (written / "2025-06-02_2025-06-03" / "ben.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     lines = [Decimal(row["EUR"]) for row in rows if row["EUR"] and row["item"] != "total"]
@@ -75,7 +77,9 @@ def test_nothing_new_is_said_and_nothing_is_written(street: Path) -> None:
 def test_correction_reaches_only_those_whose_bill_changes(street: Path) -> None:
     settle_folder(street, silent)
     # At night nobody has a surplus, so only Ben and the utility are concerned.
-    (street / "meters" / "02-fix.csv").write_text("time;meter;value kWh\n02.06.2025 01:00;M003;0,555\n", encoding="utf-8")
+    (street / "meters" / "02-fix.csv").write_text(
+        "time;meter;value kWh\n02.06.2025 01:00;M003;0,555\n", encoding="utf-8"
+    )
     folder, done, written = settle_folder(street, silent)
     assert written is not None
     assert done.corrected.tolist() == [4]
@@ -129,10 +133,19 @@ def test_gap_between_rounds_is_refused_and_nothing_is_written(street: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda street: (street / "meters" / "01.csv").write_text(HEAD + day("02.06.2025")), "01.csv is missing or was"),
-        (lambda street: (street / "meters" / "01.csv").unlink(), "01.csv is missing or was changed after it was settled"),
+        (
+            lambda street: (street / "meters" / "01.csv").write_text(HEAD + day("02.06.2025")),
+            "01.csv is missing or was",
+        ),
+        (
+            lambda street: (street / "meters" / "01.csv").unlink(),
+            "01.csv is missing or was changed after it was settled",
+        ),
         (lambda street: (street / "members.csv").write_text("member,meter\na,M001\n"), "members.csv was changed after"),
-        (lambda street: (street / "community.toml").write_text((street / "community.toml").read_text() + "# x"), "community.toml was changed after"),
+        (
+            lambda street: (street / "community.toml").write_text((street / "community.toml").read_text() + "# x"),
+            "community.toml was changed after",
+        ),
     ],
 )
 def test_what_was_settled_must_stay(street: Path, change: object, message: str) -> None:
@@ -174,7 +187,9 @@ def test_member_names_with_strange_letters_make_safe_pages(street: Path) -> None
     assert not (street / "ben.html").exists()
 
 
-@pytest.mark.parametrize("part", ["statements/round-001/index.html", "meters/01.csv", "journal.sqlite", "journal.sha256"])
+@pytest.mark.parametrize(
+    "part", ["statements/round-001/index.html", "meters/01.csv", "journal.sqlite", "journal.sha256"]
+)
 def test_one_flipped_bit_is_found(street: Path, part: str) -> None:
     settle_folder(street, silent)
     assert verify_folder(street).problems == []

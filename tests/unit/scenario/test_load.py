@@ -26,11 +26,16 @@ days = 1
 
 def refused(text: str) -> str:
     with pytest.raises(InputError) as caught:
-        scenario = parse_scenario(text, "street.toml")
-        world = build_world(scenario, Path())
-        for part in scenario.product:
-            product_of(part, world.units, world.members, world.demand)
+        read(text)
     return str(caught.value)
+
+
+def read(text: str) -> None:
+    """Read a scenario as far as a run would before it begins."""
+    scenario = parse_scenario(text, "street.toml")
+    world = build_world(scenario, Path())
+    for part in scenario.product:
+        product_of(part, world.units, world.members, world.demand)
 
 
 def test_good_scenario_is_read() -> None:
@@ -46,7 +51,7 @@ def test_good_scenario_is_read() -> None:
         ("[tariff]", "[tarif]", "the key 'tariff' is missing"),
         ('title = "Street"\n', "", "the key 'title' is missing"),
         ('"Street"', "7", "title is 7, expected a text"),
-        ('"0.30"', "0.30", 'tariff.retail_per_kwh is 0.3, expected a text; write decimals as text: retail_per_kwh = "0.3"'),
+        ('"0.30"', "0.30", 'tariff.retail_per_kwh is 0.3, expected a text; write decimals as text: retail_per_kwh = "0.3"'),  # noqa: E501
         ('"0.30"', '"thirty"', "street.toml, line 4: tariff.retail_per_kwh is 'thirty', 'thirty' is not a number"),
         ('"0.30"', '"nan"', "tariff.retail_per_kwh is 'nan', 'nan' is not a finite number"),
         ('"0.30"', '"inf"', "tariff.retail_per_kwh is 'inf', 'inf' is not a finite number"),
@@ -65,9 +70,9 @@ def test_good_scenario_is_read() -> None:
         ("[tariff]", 'seed = -1\n[tariff]', "seed is -1, expected greater than or equal to 0"),
         ("[tariff]", '[units]\nlot_wh = "0"\n[tariff]', "a lot of 0 Wh and a tick of 0.0001 must both be above 0"),
         ("[tariff]", '[units]\nlot_wh = "2"\n[tariff]', "units.lot_wh is 2, expected 1 or a part of 1"),
-        ("[tariff]", '[[charge]]\nname = "n"\non = "kwh"\nper_kwh = "1"\n[tariff]', "line 5: charge.1.on is 'kwh', expected 'local-kwh'"),
-        ("[tariff]", '[[charge]]\nname = "n"\non = "local-kwh"\nper_kwh = "-1"\n[tariff]', "per_kwh is '-1', must not be"),
-        ("[tariff]", '[[charge]]\nname = "n"\non = "utility-kwh"\nper_kwh = "0.4"\n[tariff]', "are more than tariff.retail"),
+        ("[tariff]", '[[charge]]\nname = "n"\non = "kwh"\nper_kwh = "1"\n[tariff]', "line 5: charge.1.on is 'kwh', expected 'local-kwh'"),  # noqa: E501
+        ("[tariff]", '[[charge]]\nname = "n"\non = "local-kwh"\nper_kwh = "-1"\n[tariff]', "per_kwh is '-1', must not be"),  # noqa: E501
+        ("[tariff]", '[[charge]]\nname = "n"\non = "utility-kwh"\nper_kwh = "0.4"\n[tariff]', "are more than tariff.retail"),  # noqa: E501
         ("[tariff]", '[[charge]]\non = "local-kwh"\nper_kwh = "1"\n[tariff]', "the key 'name' is missing (charge.1)"),
         ("[tariff]", '[[product]]\nmechanism = "dynamic-kee"\n[tariff]', "did you mean 'dynamic-key'?"),
         ("[tariff]", '[[product]]\nmechanism = "dynamic-key"\nprize = 3\n[tariff]', "prize"),

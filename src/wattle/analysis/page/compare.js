@@ -204,29 +204,29 @@ export async function showGains() {
     ["shared", "has none"],
     ...(losing ? [["loss", "pays more than alone"]] : []),
   ]);
-  const strip = [];
-  D.rules.forEach((rule, r) => {
-    if (r)
-      for (let member = 0; member < N; member += 1)
-        strip.push({ rule: rule.name, r, member, name: D.members[member], saving: saving(member, r) / 100 });
+  const label = `Savings of ${N} members under ${D.rules[shown.rule].name}, sorted`;
+  await draw("gains-chart", bars(rows), label, pickMember);
+  await showStrips();
+}
+
+async function showStrips() {
+  byId("strip-card").hidden = D.rules.length < 2;
+  if (D.rules.length < 2) return;
+  const rows = D.rules
+    .slice(1)
+    .flatMap((rule, i) =>
+      D.members.map((name, member) => ({
+        rule: rule.name,
+        r: i + 1,
+        member,
+        name,
+        saving: saving(member, i + 1) / 100,
+      })),
+    );
+  const names = D.rules.slice(1).map((rule) => rule.name);
+  await draw("strip-chart", strips(rows, names), "Savings of all members under each rule", (datum) => {
+    if (datum.r !== undefined) document.dispatchEvent(new CustomEvent("rule", { detail: datum.r }));
   });
-  await draw(
-    "gains-chart",
-    bars(rows),
-    `Savings of ${N} members under ${D.rules[shown.rule].name}, sorted`,
-    pickMember,
-  );
-  await draw(
-    "strip-chart",
-    strips(
-      strip,
-      D.rules.slice(1).map((rule) => rule.name),
-    ),
-    "Savings of all members under each rule",
-    (datum) => {
-      if (datum.r !== undefined) document.dispatchEvent(new CustomEvent("rule", { detail: datum.r }));
-    },
-  );
 }
 
 function pickMember(datum) {

@@ -103,11 +103,22 @@ export function dayPrice(points, at) {
     scale: { domain: [0, points[points.length - 1].stop], nice: false },
   };
   const last = points[points.length - 1];
-  const values = [...points, { ...last, x: last.stop }].flatMap((p) => [
+  const closed = [...points, { ...last, x: last.stop }];
+  const tariffs = closed.flatMap((p) => [
     { x: p.x, kind: "retail", ct: p.retail },
     { x: p.x, kind: "feed-in", ct: p.feedIn },
-    { x: p.x, kind: "local", ct: p.price },
   ]);
+  const local = {
+    data: { values: closed.map((p) => ({ x: p.x, ct: p.price })) },
+    mark: {
+      type: "line",
+      interpolate: "step-after",
+      strokeWidth: 2.4,
+      color: "var(--shared)",
+      invalid: "break-paths-show-path-domains",
+    },
+    encoding: { x, y: { field: "ct", type: "quantitative" } },
+  };
   const ends = [
     { kind: "retail price", ct: last.retail },
     { kind: "feed-in price", ct: last.feedIn },
@@ -117,8 +128,7 @@ export function dayPrice(points, at) {
     params: [{ name: "at", value: at }],
     layer: [
       {
-        data: { values },
-        transform: [{ filter: "datum.kind != 'local'" }],
+        data: { values: tariffs },
         mark: { type: "line", interpolate: "step-after", strokeDash: [3, 3], strokeWidth: 1.2, color: "var(--muted)" },
         encoding: {
           x,
@@ -132,18 +142,7 @@ export function dayPrice(points, at) {
           detail: { field: "kind" },
         },
       },
-      {
-        data: { values },
-        transform: [{ filter: "datum.kind == 'local'" }],
-        mark: {
-          type: "line",
-          interpolate: "step-after",
-          strokeWidth: 2.4,
-          color: "var(--shared)",
-          invalid: "break-paths-show-path-domains",
-        },
-        encoding: { x, y: { field: "ct", type: "quantitative" } },
-      },
+      ...(points.some((p) => p.price !== null) ? [local] : []),
       {
         data: { values: ends },
         mark: { type: "text", align: "right", dy: -7, color: "var(--muted)", fontSize: 11.5 },
