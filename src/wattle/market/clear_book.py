@@ -65,36 +65,11 @@ def _clear_counted(
             demand[limit[row] - low] += quantity[row]
         else:
             supply[limit[row] - low] += quantity[row]
-    # Walk bids down and offers up until they cross; `bid` and `ask` end on the last levels that trade.
-    bid, ask = width - 1, np.int64(0)
-    bid_left, ask_left, volume = demand[bid], supply[ask], np.int64(0)
-    last_bid, last_ask = np.int64(-1), np.int64(-1)
-    while True:
-        while bid_left == 0 and bid > 0:
-            bid -= 1
-            bid_left = demand[bid]
-        while ask_left == 0 and ask < width - 1:
-            ask += 1
-            ask_left = supply[ask]
-        if bid < ask or bid_left == 0 or ask_left == 0:
-            break
-        moved = min(bid_left, ask_left)
-        volume += moved
-        bid_left -= moved
-        ask_left -= moved
-        last_bid, last_ask = bid, ask
-    bounds[0] = volume
-    if volume == 0:
+    _cross_levels(demand, supply, low, bounds)
+    if bounds[0] == 0:
         return
-    # The best bid and offer that are left over bound the price from below and above.
-    lower, upper = last_ask, last_bid
-    if bid_left > 0:
-        lower = max(lower, bid)
-    if ask_left > 0:
-        upper = min(upper, ask)
-    bounds[1], bounds[2] = low + lower, low + upper
-    bounds[3], bounds[4] = low + last_bid, low + last_ask
-    bid_room, ask_room = volume, volume
+    last_bid, last_ask = bounds[3] - low, bounds[4] - low
+    bid_room, ask_room = bounds[0], bounds[0]
     for level in range(last_bid + 1, width):
         bid_room -= demand[level]
     for level in range(last_ask):
@@ -114,19 +89,51 @@ def _clear_counted(
             ask_room -= fill[row]
 
 
+@kernel("w8 w8 i w8")
+def _cross_levels(demand: Any, supply: Any, low: Any, bounds: Any) -> Any:
+    """Walk bids down and offers up until they cross; write the bounds, see `clear_groups`."""
+    width = demand.size
+    bid, ask = width - 1, np.int64(0)
+    bid_left, ask_left, volume = demand[bid], supply[ask], np.int64(0)
+    last_bid, last_ask = np.int64(-1), np.int64(-1)
+    while True:
+        while bid_left == 0 and bid > 0:
+            bid -= 1
+            bid_left = demand[bid]
+        while ask_left == 0 and ask < width - 1:
+            ask += 1
+            ask_left = supply[ask]
+        if bid < ask or bid_left == 0 or ask_left == 0:
+            break
+        moved = min(bid_left, ask_left)
+        volume += moved
+        bid_left -= moved
+        ask_left -= moved
+        last_bid, last_ask = bid, ask
+    bounds[0] = volume
+    # The best bid and offer that are left over bound the price from below and above.
+    lower, upper = last_ask, last_bid
+    if bid_left > 0:
+        lower = max(lower, bid)
+    if ask_left > 0:
+        upper = min(upper, ask)
+    bounds[1], bounds[2] = low + lower, low + upper
+    bounds[3], bounds[4] = low + last_bid, low + last_ask
+
+
+@kernel("i i i r1 r8 w8 w8")
+def _next_offer(ask: Any, first: Any, count: Any, side: Any, quantity: Any, fill: Any, rank: Any) -> Any:
+    """Return the place in the ranking of the next offer that has lots left, or `count`."""
+    while ask < count and (side[first + rank[ask]] > 0 or fill[first + rank[ask]] == quantity[first + rank[ask]]):
+        ask += 1
+    return ask
+
+
 @kernel("i i r1 r8 r8 w8 w8 w8 w8 w8")
 def _clear_sorted(
-    first: Any,
-    stop: Any,
-    side: Any,
-    quantity: Any,
-    limit: Any,
-    fill: Any,
-    keys: Any,
-    rank: Any,
-    spare: Any,
-    bounds: Any,
-) -> Any:
+    first: Any, stop: Any, side: Any, quantity: Any, limit: Any, fill: Any,
+    keys: Any, rank: Any, spare: Any, bounds: Any,
+) -> Any:  # fmt: skip
     """Clear one group by sorting its limits; for few orders or a wide range of prices."""
     count = stop - first
     low = limit[first]
@@ -151,10 +158,7 @@ def _clear_sorted(
             if side[row] <= 0:
                 continue
             while fill[row] < quantity[row]:
-                while ask < count and (
-                    side[first + rank[ask]] > 0 or fill[first + rank[ask]] == quantity[first + rank[ask]]
-                ):
-                    ask += 1
+                ask = _next_offer(ask, first, count, side, quantity, fill, rank)
                 if ask == count or keys[rank[ask]] > level:
                     full = True
                     break
@@ -173,8 +177,7 @@ def _clear_sorted(
     bounds[0] = volume
     if volume == 0:
         return
-    while ask < count and (side[first + rank[ask]] > 0 or fill[first + rank[ask]] == quantity[first + rank[ask]]):
-        ask += 1
+    ask = _next_offer(ask, first, count, side, quantity, fill, rank)
     lower, upper = last_ask, last_bid
     if best_left >= 0:
         lower = max(lower, best_left)

@@ -35,6 +35,7 @@ from wattle.engine.events import (
     TariffPublished,
 )
 from wattle.engine.gate import Product
+from wattle.engine.replay import replay
 from wattle.ledger.accounts import BOOKS, CODES
 from wattle.ledger.postings import tally
 from wattle.runtime.collect import Collector
@@ -135,8 +136,8 @@ def open_folder(path: Path) -> tuple[Folder, SqliteJournal | None]:
         book.add(path, [path / part["file"] for part in files])
     folder = _opened(path, scenario, units, book)
     folder.rounds = rounds
-    for entry in journal.entries():
-        folder.engine.handle(entry.event())
+    events = (entry.event() for entry in journal.entries())
+    folder.engine = replay(folder.engine.rules, len(folder.world.members), events)
     return folder, journal
 
 

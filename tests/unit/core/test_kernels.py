@@ -1,0 +1,154 @@
+"""Every kernel in the tree: machine code and its plain twin agree on what they return and what they write.
+
+Calls are recorded while real work is done, so the inputs are of the kind that a kernel is made for. A new kernel that no
+work here reaches makes the test fail; add the work.
+"""
+
+import importlib
+from pathlib import Path
+from types import FunctionType
+
+import numpy as np
+import pytest
+
+import wattle
+from wattle.core.compiled import Kernel, kernel
+from wattle.core.tables import FIRST_MEMBER, Readings
+from wattle.engine.engine import Engine, Rules
+from wattle.engine.events import (
+    GateClosed,
+    GateOpened,
+    IntervalsEnded,
+    MembersJoined,
+    OrdersSubmitted,
+    ReadingsReceived,
+    TariffPublished,
+)
+from wattle.engine.gate import Product
+from wattle.market.auction_double import PayAsBidAuction
+from wattle.market.keys import GiftKey
+from wattle.market.mechanism import GATE, MECHANISMS, METERED
+from wattle.runtime.collect import Collector
+from wattle.scenario.plugins import load_mechanisms
+from wattle.testing.generators import part
+from wattle.testing.trial import Trial
+
+CALLS_MAX = 60
+CELLS_MAX = 4000  # plain Python is slow
+
+
+def name_of(found):
+    return f"{found.plain.__module__.removeprefix('wattle.')}.{found.plain.__name__}"
+
+
+def kernels():
+    found = {}
+    top = Path(wattle.__file__).parent
+    for path in sorted(top.rglob("*.py")):
+        if "@kernel(" not in path.read_text(encoding="utf-8"):
+            continue
+        module = importlib.import_module(".".join(("wattle", *path.relative_to(top).with_suffix("").parts)))
+        found.update((name_of(value), value) for value in vars(module).values() if isinstance(value, Kernel))
+    return found
+
+
+def inner(found):
+    """A kernel and all kernels that it calls."""
+    reached = {name_of(found)}
+    for name in found.plain.__code__.co_names:
+        value = found.plain.__globals__.get(name)
+        if isinstance(value, Kernel):
+            reached |= inner(value)
+    return reached
+
+
+def copied(arguments):
+    return [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
+
+
+def work():
+    """Clear books by every rule, and run a small market."""
+    load_mechanisms()
+    for case in part(3, 60):
+        for entry in MECHANISMS:
+            _ = Trial(entry.build(), case).outcome
+        gift = GiftKey(gift_to={FIRST_MEMBER: 2, FIRST_MEMBER + 1: 1})
+        _ = Trial(gift, case).outcome
+    products = (Product("ahead", PayAsBidAuction(), GATE), Product("pool", GiftKey(), METERED))
+    engine = Engine(Rules(products, seed=1), members=4)
+    collector = Collector(np.array([0, 0, 1], np.int64), engine.accounts)
+    members = tuple(range(FIRST_MEMBER, FIRST_MEMBER + 4))
+    book = part(5, 1, ["random"])[0].orders
+    energy = np.array([5, -3, 0, -9] * 3, np.int64)
+    readings = Readings(np.repeat(np.arange(3), 4).astype(np.int32), np.tile(members, 3), energy)
+    for event in (
+        MembersJoined(0, members),
+        TariffPublished(0, 0, np.array([300]), np.array([60])),
+        GateOpened(0, "ahead", 0, 3),
+        OrdersSubmitted(0, "ahead", book),
+        GateClosed(0, "ahead"),
+        ReadingsReceived(0, readings),
+        IntervalsEnded(0, 0, 3),
+    ):
+        collector.take(engine.handle(event))
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """Arguments of the calls of each kernel: the first ones, and every one in a while."""
+    calls, count = {}, {}
+    plain_call = Kernel.__call__
+
+    def call(self, *arguments):
+        name = name_of(self)
+        seen = count[name] = count.get(name, 0) + 1
+        kept = calls.setdefault(name, [])
+        cells = sum(value.size for value in arguments if isinstance(value, np.ndarray))
+        if cells <= CELLS_MAX and len(kept) < CALLS_MAX and (seen <= 10 or seen % 7 == 0):
+            kept.append(copied(arguments))
+        return plain_call(self, *arguments)
+
+    Kernel.__call__ = call
+    try:
+        work()
+    finally:
+        Kernel.__call__ = plain_call
+    return calls
+
+
+KERNELS = kernels()
+
+
+def test_all_kernels_are_reached(recorded):
+    reached = set().union(*(inner(KERNELS[name]) for name in recorded))
+    assert set(KERNELS) - reached == set()
+    assert len(KERNELS) >= 20
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_machine_code_and_plain_twin_agree(name, recorded):
+    fast, plain = KERNELS[name].compiled(), KERNELS[name].twin()
+    assert isinstance(plain, FunctionType)
+    for arguments in recorded.get(name, []):
+        mine, theirs = copied(arguments), copied(arguments)
+        # Array elements wrap around as they do in machine code; whole numbers of Python would not.
+        theirs = [np.int64(value) if type(value) is int else value for value in theirs]
+        with np.errstate(over="ignore"):
+            assert fast(*mine) == plain(*theirs)
+        for left, right in zip(mine, theirs, strict=True):
+            assert np.array_equal(left, right)
+
+
+def test_a_change_of_an_inner_kernel_or_constant_gives_new_machine_code():
+    """Numba's cache on disk looks at the outer file only; the fingerprint in the name looks further."""
+
+    def made(body, constant=1):
+        space = {"kernel": kernel, "CONSTANT": constant}
+        source = f"@kernel('i')\ndef inner(x):\n    return {body}\n@kernel('i')\ndef outer(x):\n    return inner(x) * 10\n"
+        exec(source, space)
+        return space["outer"]
+
+    before = made("x + CONSTANT")
+    assert made("x + CONSTANT").fingerprint() == before.fingerprint()
+    others = [made("x - CONSTANT"), made("x + CONSTANT", 2), made("x + 1"), made("x + 2")]
+    assert len({before.fingerprint(), *(other.fingerprint() for other in others)}) == 5
