@@ -41,7 +41,7 @@ def execute(
             product_of(part, world.units, world.members, world.demand)
     finished = run_rules(world, scenario, rules, progress)
     progress("page", 1, 1)
-    plain = compared(world, scenario, [done.result for done in finished], folder.name)
+    plain = compared(world, scenario, [done.result for done in finished], str(folder))
     comparison = replace(plain, rules=tuple(replace(rule, indices=indices(plain, rule)) for rule in plain.rules))
     write_run(folder, text, scenario, world, rules, finished)
     write_page(comparison, folder / PAGE)

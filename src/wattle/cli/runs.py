@@ -122,7 +122,6 @@ def _execute(
     text: str | None, path: Path, mechanisms: list[str] | None, out: Path | None, name: str, open_page: bool
 ) -> None:
     from wattle.analysis.execute import PAGE, empty_folder, execute, free_folder
-    from wattle.analysis.table import comparison_table
     from wattle.runtime.compare import rules_of
     from wattle.scenario.load import load_scenario, parse_scenario
 
@@ -137,7 +136,7 @@ def _execute(
     folder = empty_folder(out) if out is not None else free_folder(RUNS, name)
     with progress_bar() as tell:
         comparison = execute(scenario, text, path.parent, rules, folder, tell)
-    _print(comparison_table(comparison))
+    _print(comparison)
     _summary(comparison, folder)
     _show(folder / PAGE, open_page)
 
@@ -172,13 +171,15 @@ def progress_bar() -> Iterator[Progress]:
         yield tell
 
 
-def _print(table: object) -> None:
+def _print(comparison: Comparison) -> None:
     from rich.console import Console
+
+    from wattle.analysis.table import comparison_table
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+        console = Console(width=140)
+    console.print(comparison_table(comparison, console.width))
 
 
 def _summary(comparison: Comparison, folder: Path) -> None:

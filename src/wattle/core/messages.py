@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wattle.core.checks import Reject, ensure
 from wattle.core.columns import I64
-from wattle.core.tables import Envelopes, Orders, Prices, Quotes, Trades, Transfers
+from wattle.core.tables import Envelopes, Orders, Preferences, Prices, Profiles, Quotes, Trades, Transfers
 
 Memory = Mapping[str, Any]
 """State that a rule keeps between steps: tables, arrays and numbers only, so that it can be stored and hashed."""
@@ -68,6 +68,8 @@ class Context:
     tariff: Tariff | None = None
     limits: Limits = field(default_factory=Limits)
     envelopes: Envelopes = field(default_factory=Envelopes.empty)
+    profiles: Profiles = field(default_factory=Profiles.empty)
+    preferences: Preferences = field(default_factory=Preferences.empty)
     rng: np.random.Generator | None = None  # seeded by (scenario, product, gate)
 
 

@@ -65,7 +65,12 @@ class Registry:
                 known is None or known.cls.__qualname__ == cls.__qualname__,
                 f"two different classes want to be {self.kind} {name!r}",
             )
-            ensure(bool((cls.__doc__ or "").strip()), f"{self.kind} {name}: the docstring is missing")
+            # A dataclass without a docstring gets its signature as one.
+            described = (cls.__doc__ or "").strip()
+            ensure(
+                described and not described.startswith(f"{cls.__name__}("),
+                f"{self.kind} {name}: the docstring is missing",
+            )
             self._entries[name] = Entry(name, cls, **facts)
             return cls
 

@@ -92,6 +92,30 @@ class Readings(Columns):
 
 
 @dataclass(frozen=True, eq=False)
+class Profiles(Columns):
+    """Public facts about participants, for rules that match by place, source or reliability; one row each."""
+
+    participant: I32
+    east_m: I64  # place in metres on a local map
+    north_m: I64
+    source: I8  # what a seller's energy comes from, see SOURCES
+    reliability: I32  # delivered share of what was promised so far, in per mille
+
+
+SOURCES = ("unknown", "sun", "wind", "water", "biomass", "heat and power", "grid")
+"""Names of the energy sources, by number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preferences(Columns):
+    """What a participant adds to a price for trading with one partner: a premium he would pay, in ticks per lot."""
+
+    participant: I32
+    partner: I32
+    premium: I64  # positive: wanted, negative: avoided
+
+
+@dataclass(frozen=True, eq=False)
 class Envelopes(Columns):
     """Offered flexibility: power between two bounds in watts, energy between two bounds in lots."""
 

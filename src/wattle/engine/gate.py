@@ -103,7 +103,7 @@ def _admit(
 ) -> Any:  # fmt: skip
     for row in range(participant.size):
         who, other, price = participant[row], partner[row], limit[row]
-        taker = price == side[row] * ANY_PRICE
+        taker = price == np.int64(side[row]) * ANY_PRICE
         if who < 0 or who >= active.size or active[who] == 0:
             codes[row] = UNKNOWN_MEMBER
         elif interval[row] < first or interval[row] >= stop:

@@ -5,7 +5,7 @@ The same function serves the first settlement, a correction, an explanation and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def settle_block(
 
     `tariff` holds the utility's full prices; rules see it net of the charges on local energy (`ledger.fees`).
     """
-    seen = Context(net_tariff(tariff, charges), context.limits, context.envelopes, context.rng)
+    seen = replace(context, tariff=net_tariff(tariff, charges))
     local, prices, transfers = [block.trades], [block.prices], [block.transfers]
     rest = remaining(block.energy, block.trades, block.first)
     clearings = []

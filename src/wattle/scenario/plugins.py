@@ -137,10 +137,10 @@ def _of_module(name: str) -> list[Entry]:
 def _line(problem: BaseException, file: Path) -> str:
     line, trace = None, problem.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file):
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == file.resolve():
             line = trace.tb_lineno
         trace = trace.tb_next
-    if isinstance(problem, SyntaxError) and problem.filename == str(file):
+    if isinstance(problem, SyntaxError) and Path(problem.filename or "").resolve() == file.resolve():
         line = problem.lineno
     return f", line {line}" if line else ""
 
@@ -247,11 +247,10 @@ def _converted(value: Any, hint: Any, member_ids: Mapping[str, int], place: str)
 
 
 def _whole(value: Any, place: str) -> int:
-    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) and len(value) < 30:
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > CASH_MAX:
+    number = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) and len(value) < 30 else value
+    if not isinstance(number, int) or isinstance(number, bool) or abs(number) > CASH_MAX:
         raise InputError(f"{place} is {value!r}, expected a whole number")
-    return value
+    return number
 
 
 def _truth(value: Any, place: str) -> bool:

@@ -69,7 +69,7 @@ def copied(arguments):
 def work():
     """Clear books by every rule, and run a small market."""
     load_mechanisms()
-    for case in part(3, 60):
+    for case in part(3, 42):
         for entry in MECHANISMS:
             _ = Trial(entry.build(), case).outcome
         gift = GiftKey(gift_to={FIRST_MEMBER: 2, FIRST_MEMBER + 1: 1})
