@@ -24,11 +24,12 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(_top)
-    from wattle.cli import folders, market, runs
+    from wattle.cli import folders, market, reproduce, runs
 
     runs.register(app)
     market.register(app)
     folders.register(app)
+    reproduce.register(app)
     return app
 
 
