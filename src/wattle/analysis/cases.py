@@ -11,7 +11,6 @@ from wattle.core.checks import InputError
 from wattle.core.units import decimal_text
 from wattle.runtime.folder import COMMUNITY, JOURNAL, open_folder
 from wattle.runtime.runfolder import MANIFEST, Run, open_run, rule_by_name
-from wattle.scenario.build import product_of
 from wattle.scenario.village import load_village
 
 
@@ -28,7 +27,7 @@ def open_case(folder: Path, rule: str | None) -> Case:
 
 def _run_case(run: Run, name: str | None) -> Case:
     rule, world = rule_by_name(run, name), run.world
-    products = tuple(product_of(part, world.units, world.members, world.demand) for part in rule.products)
+    products = tuple(world.product(part) for part in rule.products)
 
     def source(interval: int, member: int) -> list[str]:
         lines = [f"source: readings.npy of the run, row {interval}, column {member} ({world.members[member]})"]

@@ -13,7 +13,6 @@ from wattle.runtime.compare import Rule, compared, run_rules
 from wattle.runtime.results import Comparison
 from wattle.runtime.runfolder import add_file, write_run
 from wattle.runtime.world import build_world
-from wattle.scenario.build import product_of
 from wattle.scenario.schema import Scenario
 
 PAGE = "report.html"
@@ -38,7 +37,7 @@ def execute(
     world = build_world(scenario, source)
     for rule in rules:  # a wrong parameter must stop the run before the work begins
         for part in rule.products:
-            product_of(part, world.units, world.members, world.demand)
+            world.product(part)
     finished = run_rules(world, scenario, rules, progress)
     progress("page", 1, 1)
     plain = compared(world, scenario, [done.result for done in finished], str(folder))

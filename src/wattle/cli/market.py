@@ -133,7 +133,7 @@ def check(
         _table(entry.name, ("check", "result", "books", "remark"), rows)
         failed += [(entry, result) for result in results if not result.passed]
     for entry, result in failed:
-        typer.echo(f"\n{entry.name} fails the check {result.name!r}: {result.message}", err=True)
+        typer.echo(f"\n{entry.name} fails the check '{result.name}': {result.message}", err=True)
     if failed:
         raise typer.Exit(1)
 

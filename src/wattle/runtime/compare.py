@@ -18,7 +18,7 @@ from wattle.runtime.collect import Collector
 from wattle.runtime.results import Comparison, RuleResult
 from wattle.runtime.simulate import months, simulate
 from wattle.runtime.world import World
-from wattle.scenario.build import limit_range, product_of
+from wattle.scenario.build import limit_range
 from wattle.scenario.schema import ProductSection, Scenario
 
 REFERENCE = "no community"
@@ -69,7 +69,7 @@ def run_rule(
 ) -> Finished:
     """Run one rule over the whole world."""
     began = time.perf_counter()
-    products = tuple(product_of(part, world.units, world.members, world.demand) for part in rule.products)
+    products = tuple(world.product(part) for part in rule.products)
     number, _ = months(world.grid, world.timezone)
     collector = Collector(number, FIRST_MEMBER + len(world.members))
     engine = simulate(world, products, scenario.seed, collector.take, progress)

@@ -111,6 +111,10 @@ def verify_folder(folder: Path, progress: Callable[[str, int, int], None] | None
 
     if (folder / "journal.sqlite").is_file() and not (folder / "manifest.json").is_file():
         return Report(*verify_settled(folder, progress))
+    if not (folder / "manifest.json").is_file():
+        raise InputError(
+            f"{folder} is neither a run (made by `wattle try` or `wattle run`) nor a folder that was settled"
+        )
     problems = verify_run(folder, progress)
     if problems:
         return Report(problems, "")

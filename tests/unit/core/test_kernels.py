@@ -144,7 +144,9 @@ def test_a_change_of_an_inner_kernel_or_constant_gives_new_machine_code():
 
     def made(body, constant=1):
         space = {"kernel": kernel, "CONSTANT": constant}
-        source = f"@kernel('i')\ndef inner(x):\n    return {body}\n@kernel('i')\ndef outer(x):\n    return inner(x) * 10\n"
+        source = (
+            f"@kernel('i')\ndef inner(x):\n    return {body}\n@kernel('i')\ndef outer(x):\n    return inner(x) * 10\n"
+        )
         exec(source, space)
         return space["outer"]
 
