@@ -28,17 +28,14 @@ def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> lis
     found = []
     for time in range(count):
         head = [block.first + time]
-        digest = hashlib.sha256()
-        digest.update(energy[time * width : (time + 1) * width])
-        digest.update(money[time * width : (time + 1) * width])
+        parts: list[Any] = [energy[time * width : (time + 1) * width], money[time * width : (time + 1) * width]]
         for edges, columns in cuts:
             start, stop = edges[time], edges[time + 1]
             head.append(stop - start)
             if stop > start:
-                for column in columns:
-                    digest.update(column[start:stop])
-        digest.update(str(head).encode())
-        found.append(digest.digest())
+                parts += [column[start:stop] for column in columns]
+        parts.append(str(head).encode())
+        found.append(hashlib.sha256(b"".join(parts)).digest())
     return found
 
 
