@@ -324,12 +324,12 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale(folder: Path = FOLDER) -> list[str]:
+def stale() -> list[str]:
     """Return the pages that are not what the code says now."""
     return [
         name
         for name, write in PAGES.items()
-        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != write()
+        if not (FOLDER / name).is_file() or (FOLDER / name).read_text(encoding="utf-8") != write()
     ]
 
 

@@ -142,7 +142,7 @@ class Engine:
             return _rejections(np.array([Reject.UNKNOWN_PRODUCT]))
         if event.product in self._gates:
             return _rejections(np.array([Reject.WRONG_STATE]))
-        if event.first >= event.stop or not self._open_from(event.first):
+        if not 0 <= event.first < event.stop or not self._open_from(event.first):
             return _rejections(np.array([Reject.WRONG_INTERVAL]))
         number = self._gate_count.get(event.product, 0)
         self._gate_count[event.product] = number + 1
@@ -209,7 +209,7 @@ class Engine:
     @_handle.register
     def _(self, event: ev.IntervalsEnded) -> list[ev.Effect]:
         first, stop = event.first, event.stop
-        if first >= stop or (self.sealed_until is not None and first != self.sealed_until):
+        if not 0 <= first < stop or (self.sealed_until is not None and first != self.sealed_until):
             return _rejections(np.array([Reject.WRONG_INTERVAL]))
         if any(gate.first < stop for gate in self._gates.values()):
             return _rejections(np.array([Reject.WRONG_STATE]))
@@ -335,7 +335,7 @@ class Engine:
     def _context(self, product: Product, number: int) -> Context:
         # A stream of chance of its own for each product and gate: another product never shifts it.
         place = self.rules.products.index(product)
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.rules.seed, place, number])))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.rules.seed, place, number % (1 << 32)])))
         tariff = None if self._tariff is None else net_tariff(self._tariff, self.rules.charges)
         return Context(tariff=tariff, rng=rng)
 

@@ -147,6 +147,13 @@ def open_folder(path: Path) -> tuple[Folder, SqliteJournal | None]:
 
 def _opened(path: Path, scenario: Scenario, units: Units, book: MeterBook) -> Folder:
     world = world_of(scenario, units, book)
+    for part in scenario.product:
+        for key, value in part.parameters().items():
+            if value == "by demand":
+                raise InputError(
+                    f'{path / COMMUNITY}: {part.mechanism}.{key} is "by demand", which would change with each round; '
+                    'expected "equal", "from members" or a table of members'
+                )
     products = tuple(world.product(part) for part in scenario.product)
     engine = start(world, products, scenario.seed, correctable=1 << 31)
     return Folder(path, scenario, units, book, world, products, engine)

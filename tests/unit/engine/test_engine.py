@@ -105,14 +105,11 @@ def test_gates_need_a_product_and_an_interval_that_is_not_settled(desk):
     assert (called.product, called.first, called.stop, called.round) == ("ahead", 1, 2, 0)
 
 
-def test_nothing_is_traded_in_an_interval_that_ended_at_zero(desk):
-    """Zero is a number like others: intervals before it are settled when the market stands at 0."""
-    market = desk.market(started=False)
-    market.tell(ev.MembersJoined(0, desk.MEMBERS), ev.TariffPublished(0, -4, np.full(9, 300), np.full(9, 60)))
-    market.tell(desk.metered([[0] * 4] * 4, -4), ev.IntervalsEnded(0, -4, 0))
-    assert market.engine.sealed_until == 0
+def test_intervals_are_counted_from_zero(desk):
+    market = desk.market()
     assert market.codes(ev.GateOpened(0, "ahead", -2, 2)) == {0: Reject.WRONG_INTERVAL}
-    assert market.codes(ev.TariffPublished(0, -2, np.array([1]), np.array([1]))) == {0: Reject.WRONG_INTERVAL}
+    assert market.codes(desk.metered([[0] * 4] * 2, -2), ev.IntervalsEnded(0, -2, 0)) == {0: Reject.WRONG_INTERVAL}
+    assert market.engine.sealed_until is None
 
 
 def test_ids_are_stamped_in_order_whatever_the_batch(desk):
