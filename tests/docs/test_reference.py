@@ -89,21 +89,24 @@ def test_every_example_in_a_help_text_can_be_parsed():
             command.make_context(name, shlex.split(more), resilient_parsing=False)
 
 
-def scenario_keys(model) -> list[str]:
-    found = list(model.model_fields)
-    for _, section in reference.sections(model):
-        found += scenario_keys(section)
-    return found
+def models(model) -> list[tuple[str, type]]:
+    return [("", model), *reference.sections(model)]
 
 
 def test_every_scenario_key_is_there_and_described():
     page = text("docs/reference/scenario.md")
-    keys = scenario_keys(Scenario)
-    assert len(keys) > 30
-    for key in keys:
-        assert f"`{key}`" in page or f"[{key}]" in page, key
-    for _, section in [("", Scenario), *reference.sections(Scenario)]:
-        assert all(field.description or name in page for name, field in section.model_fields.items())
+    inner = {name.strip("[]") for name, _ in reference.sections(Scenario)}
+    count = 0
+    for heading, model in models(Scenario):
+        assert f"\n## {heading or 'Top level'}\n" in page
+        assert not heading or reference.section_doc(model) in page
+        for key, field in model.model_fields.items():
+            if model is Scenario and key in inner:
+                continue
+            count += 1
+            assert field.description, f"{heading} {key} has no description"
+            assert f"| `{key}` |" in page
+    assert count > 30
 
 
 def test_every_rule_is_there_and_explained():

@@ -24,9 +24,9 @@ from wattle.engine.gate import Product
 from wattle.engine.settlement import Block, Settlement, settle_block
 from wattle.ledger.accounts import BILL_LINE_OF, MONEY
 from wattle.ledger.fees import net_tariff
-from wattle.market.mechanism import MECHANISMS
 from wattle.runtime.simulate import cohort_of
 from wattle.runtime.world import World
+from wattle.scenario.plugins import find_mechanism
 from wattle.scenario.schema import ProductSection
 from wattle.version import __version__
 
@@ -164,7 +164,7 @@ def _rule(case: Case, block: Block, time: int) -> list[str]:
         f"the rule sees {_cents(world, retail)} and {_cents(world, feed_in)} (retail less charges on local energy)",
     ]
     for part in case.parts:
-        entry = MECHANISMS[part.mechanism]
+        entry = find_mechanism(part.mechanism)
         lines.append(f"   {entry.name}: source {entry.source}")
         text = inspect.cleandoc(entry.cls.__doc__ or "")
         lines += [f"   | {line}".rstrip() for line in text.split("\n")]

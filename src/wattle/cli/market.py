@@ -211,8 +211,8 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     console = Console()
     if console.is_terminal:
         table = Table(title=title or None, title_justify="left")
-        for name, number in zip(header, right, strict=True):
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        for place, (name, number) in enumerate(zip(header, right, strict=True)):
+            table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=place == 0)
         for row in texts:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.core.columns import Columns
+from wattle.core.messages import Tariff
 from wattle.engine.settlement import Block, Settlement
 
 
-def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> list[bytes]:
+def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64], tariff: Tariff) -> list[bytes]:
     """Return the hash of the content of each interval: readings, orders, trades, prices, transfers, cost per account.
 
-    The head of each content counts the rows of each table, so no row can move from one table to another.
+    The utility's prices count also where nobody met them. The head of each content counts the rows of each table, so no
+    row can move from one table to another.
     """
     count = block.stop - block.first
     width = 8 * block.energy.shape[1]
@@ -25,9 +27,10 @@ def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> lis
         _cut(table, block.first, count)
         for table in (block.orders, settlement.local, settlement.prices, settlement.transfers)
     ]
+    retail, feed_in = (column.tolist() for column in tariff.at(np.arange(block.first, block.stop, dtype=np.int32)))
     found = []
     for time in range(count):
-        head = [block.first + time]
+        head = [block.first + time, retail[time], feed_in[time]]
         parts: list[Any] = [energy[time * width : (time + 1) * width], money[time * width : (time + 1) * width]]
         for edges, columns in cuts:
             start, stop = edges[time], edges[time + 1]

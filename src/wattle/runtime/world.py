@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,12 @@ class World:
     notes: tuple[str, ...] = ()
     behind: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # "load", "sun" -> [T, N] where known
     listed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # "shares", "ranks" -> member -> value
+
+    def part(self, count: int) -> World:
+        """Return the first `count` intervals."""
+        count = min(count, self.grid.count)
+        tariff = Tariff(0, self.tariff.retail[:count], self.tariff.feed_in[:count])
+        return replace(self, grid=self.grid.part(0, count), net=self.net[:count], tariff=tariff)
 
     def product(self, part: ProductSection) -> Product:
         """Build a product of a scenario for these members."""

@@ -15,7 +15,7 @@ from wattle.core.units import PRICE_MAX, Units, exact
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, Charge, ticks_on
-from wattle.market.mechanism import MECHANISMS, Claim
+from wattle.market.mechanism import Claim
 from wattle.scenario.schema import ProductSection, Scenario
 
 _PAYEE = {
@@ -83,10 +83,9 @@ def product_of(
     A key may be given as "by demand" (each member's energy, `demand` [N]), "equal", or "from members": then `listed`
     holds the value of each member, by the name of the parameter.
     """
-    from wattle.scenario.plugins import load_mechanisms, mechanism_parameters
+    from wattle.scenario.plugins import find_mechanism, mechanism_parameters
 
-    load_mechanisms()
-    entry = MECHANISMS[part.mechanism]
+    entry = find_mechanism(part.mechanism)
     settings: dict[str, Any] = {}
     for key, value in part.parameters().items():
         if value == "by demand":

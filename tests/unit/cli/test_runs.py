@@ -39,7 +39,8 @@ def test_try_compares_seven_rules(place: Path) -> None:
     text = (place / "wattle-runs" / "try-1" / "comparison.csv").read_text()
     names = [line.split(",")[0] for line in text.splitlines()[1:]]
     assert names == [
-        "no community", "fixed-key", "dynamic-key", "equal-fill", "mid-market-rate", "supply-demand-ratio", "uniform-auction",
+        "no community", "fixed-key", "dynamic-key", "equal-fill", "mid-market-rate", "supply-demand-ratio",
+        "uniform-auction",
     ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Every kernel in the tree: machine code and its plain twin agree on what they return and what they write.
 
-Calls are recorded while real work is done, so the inputs are of the kind that a kernel is made for. A new kernel that no
-work here reaches makes the test fail; add the work.
+Calls are recorded while real work is done, so the inputs are of the kind that a kernel is made for. A new kernel that
+no work here reaches makes the test fail; add the work.
 """
 
 import importlib

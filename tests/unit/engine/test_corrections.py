@@ -1,4 +1,4 @@
-"""Late and corrected readings: differences sum to zero, nobody else is touched, the end is as if known from the start."""
+"""Late and corrected readings: differences sum to zero, nobody else is touched, the end is as if known at once."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,5 @@
 """One entry for all events: states and their transitions, reject codes, and what the effects say."""
 
-
 import numpy as np
 import pytest
 
@@ -181,6 +180,16 @@ def test_wrong_readings_are_refused_and_the_last_one_counts(desk):
     assert market.engine.balance[ENERGY, [A, B, C, D]].tolist() == [1, 2, 0, -3]
 
 
+def test_a_reading_that_could_not_be_paid_for_in_64_bits_is_too_large(desk):
+    market = desk.market(started=False)
+    dear = np.array([1 << 20])
+    market.tell(ev.MembersJoined(0, desk.MEMBERS), ev.TariffPublished(0, 0, dear, dear))
+    most = 1 << 40
+    rows = [(0, A, most), (0, B, -most), (0, C, most + 1), (0, D, -most - 1), (0, C, 0), (0, D, 0)]
+    assert market.codes(desk.readings(*rows)) == {2: Reject.TOO_LARGE, 3: Reject.TOO_LARGE}
+    assert market.codes(ev.IntervalsEnded(0, 0, 1)) == {}
+
+
 def test_trades_before_the_first_interval_are_not_lost_in_it(desk):
     market = desk.market()
     market.tell(ev.GateOpened(0, "ahead", 0, 2), desk.orders((0, A, 1, 5, 100), (0, B, -1, 5, 50)))
@@ -199,7 +208,8 @@ def test_an_interval_is_settled_line_by_line(desk):
     # Left are A 4, B 6 and C -8: the pool shares 8 as 3.2 and 4.8, so 3 and 5; the utility brings 1 and 1.
     local = sorted(zip(settled.local.buyer.tolist(), settled.local.quantity.tolist(), strict=True))
     assert local == [(A, 3), (A, 10), (B, 5)]
-    assert sorted(zip(settled.utility.buyer.tolist(), settled.utility.quantity.tolist(), strict=True)) == [(A, 1), (B, 1)]
+    utility = zip(settled.utility.buyer.tolist(), settled.utility.quantity.tolist(), strict=True)
+    assert sorted(utility) == [(A, 1), (B, 1)]
     money = settled.lines[MONEY]
     assert money[LOCAL, [A, B, C]].tolist() == [10 * 150 + 3 * 170, 5 * 170, -10 * 150 - 8 * 170]
     assert money[NETWORK, [A, B]].tolist() == [13 * 20, 5 * 20]

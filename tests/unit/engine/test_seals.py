@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattle.core.messages import Tariff
 from wattle.core.tables import FIRST_MEMBER, Orders, Prices, Trades, Transfers
 from wattle.engine import events as ev
 from wattle.engine.seals import chain, fingerprint, leaves
@@ -67,7 +68,7 @@ def contents(**tables):
     block = Block(0, 2, energy, tables.get("orders", Orders.empty()), Trades.empty(), Prices.empty(), Transfers.empty())
     prices, moved = tables.get("prices", Prices.empty()), tables.get("transfers", Transfers.empty())
     settlement = Settlement(tables.get("trades", Trades.empty()), Trades.empty(), prices, moved, Postings.empty(), ())
-    return leaves(block, settlement, tables.get("cost", energy))
+    return leaves(block, settlement, tables.get("cost", energy), Tariff.flat(tables.get("retail", 300), 60))
 
 
 def rows_of(table, rows):
@@ -86,6 +87,7 @@ def test_a_row_counts_in_its_own_table_only():
         contents(transfers=rows_of(Transfers, 1))[0],
         contents(prices=rows_of(Prices, 1), transfers=rows_of(Transfers, 1))[0],
         contents(cost=np.ones((2, 10), np.int64))[0],
+        contents(retail=301)[0],
     ]
     assert len(set(found)) == len(found)
     empty = contents()

@@ -75,8 +75,8 @@ def test_postings_are_what_was_traded_and_transferred(trade_rows, transfer_rows)
     assert not found.sum(axis=1).any()
 
 
-@given(trade_lists, transfer_lists)
-def test_without_transfers_buyers_pay_and_sellers_get_their_own_price(rows, _):
+@given(trade_lists)
+def test_without_transfers_buyers_pay_and_sellers_get_their_own_price(rows):
     trades = trades_of(rows)
     money = balances(settle(trades, Transfers.empty()), ACCOUNTS)[MONEY]
     for account in range(ACCOUNTS):
