@@ -14,10 +14,10 @@ from wattle.runtime.runfolder import MANIFEST, Run, open_run, rule_by_name
 from wattle.scenario.village import load_village
 
 
-def open_case(folder: Path, rule: str | None) -> Case:
+def open_case(folder: Path, rule: str | None, trust: bool = False) -> Case:
     """Open what lies in a folder; a folder that is neither a run nor settled is refused."""
     if (folder / MANIFEST).is_file():
-        return _run_case(open_run(folder), rule)
+        return _run_case(open_run(folder, trust), rule)
     if (folder / JOURNAL).is_file():
         return _folder_case(folder)
     if (folder / COMMUNITY).is_file():

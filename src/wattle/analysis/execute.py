@@ -31,6 +31,7 @@ def execute(
     text : the scenario as TOML, kept in the run.
     source : folder in which the scenario's file names are looked up.
     """
+    rules = [_located(rule, source) for rule in rules]
     if len({rule.slug for rule in rules}) < len(rules):
         raise InputError("a rule is named twice; each rule of a comparison needs its own name")
     progress("members", 0, 1)
@@ -48,6 +49,17 @@ def execute(
     write_comparison_csv(comparison, folder / "comparison.csv")
     add_file(folder, "comparison.csv")
     return comparison
+
+
+def _located(rule: Rule, source: Path) -> Rule:
+    """Look up rules that are files beside the scenario first, then from the current folder."""
+    parts = []
+    for part in rule.products:
+        path, dot, _ = part.mechanism.partition(".py")
+        if dot and (source / (path + dot)).is_file():
+            part = part.model_copy(update={"mechanism": str(source / part.mechanism)})
+        parts.append(part)
+    return replace(rule, products=tuple(parts))
 
 
 def free_folder(parent: Path, name: str) -> Path:

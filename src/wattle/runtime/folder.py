@@ -82,7 +82,15 @@ class Round:
 def files_world(scenario: Scenario, path: Path) -> World:
     """Read the user's own members and meter files as the world of a simulation."""
     units = units_of(scenario)
-    return world_of(scenario, units, first_round(scenario, units, path, meter_files(scenario, path)))
+    rounds = [meter_files(scenario, path)]
+    if (path / JOURNAL).is_file():  # a settled folder: later rounds correct earlier ones
+        journal = SqliteJournal(path / JOURNAL)
+        rounds = [[path / part["file"] for part in files] for files in journal.noted("rounds")]
+        journal.close()
+    book = first_round(scenario, units, path, rounds[0])
+    for files in rounds[1:]:
+        book.add(path, files)
+    return world_of(scenario, units, book)
 
 
 def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:

@@ -191,7 +191,7 @@ def test_every_rule_is_listed_with_its_claims_and_source(app):
 def test_one_rule_is_described_in_full(app):
     text = run(app, "mechanisms", "fixed-key").stdout
     assert "Without `shares` all members who want" in text
-    assert "When: after delivery\nSource: Sibelga" in text
+    assert "When: after delivery\nSource: static keys of Sibelga" in text
     assert "shares                             not given; written as A:50,B:30\n" in text
     assert "price_ct_per_kwh or price_per_kwh  not given\n" in text
     assert "budget balanced        the market operator and the community fund never pay in\n" in text

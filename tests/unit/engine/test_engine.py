@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from wattle.core.checks import InvariantError, Reject
-from wattle.core.tables import ANY_PRICE, FIRST_MEMBER, UTILITY
+from wattle.core.tables import ANY_PRICE, FIRST_MEMBER, GRID_OPERATOR, UTILITY
 from wattle.engine import events as ev
 from wattle.engine.gate import ASKING, OPEN, TRANSITIONS
 from wattle.ledger.accounts import ENERGY, LOCAL, MONEY, NETWORK, UTILITY_ENERGY
+from wattle.ledger.fees import UTILITY_KWH, Charge
 
 A, B, C, D = range(FIRST_MEMBER, FIRST_MEMBER + 4)
 IDLE = [[0, 0, 0, 0]]
@@ -218,6 +219,16 @@ def test_an_interval_is_settled_line_by_line(desk):
     assert np.array_equal(market.engine.balance, settled.lines.sum(axis=1))
     assert (settled.revision, sealed.revision, sealed.intervals.tolist(), len(sealed.hashes)) == (0, 0, [0], 32)
     assert sealed.hashes == market.engine.head
+
+
+def test_charges_in_the_retail_price_split_the_bill_and_leave_its_total(desk):
+    charge = Charge("network", UTILITY_KWH, 80, GRID_OPERATOR, NETWORK)
+    market = desk.market(products=(), charges=(charge,))
+    settled = desk.effect(market.tell(desk.metered([[5, 0, -2, 0]]), ev.IntervalsEnded(0, 0, 1)), ev.Settled)
+    money = settled.lines[MONEY]
+    assert money[UTILITY_ENERGY, [A, C]].tolist() == [5 * (300 - 80), -2 * 60]
+    assert money[NETWORK, [A, C, GRID_OPERATOR]].tolist() == [5 * 80, 0, -5 * 80]
+    assert market.engine.balance[MONEY, [A, C]].tolist() == [5 * 300, -2 * 60]
 
 
 def test_members_who_trade_less_or_more_than_they_ordered_meet_the_utility(desk):

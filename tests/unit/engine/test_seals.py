@@ -1,5 +1,8 @@
 """Seals: one bit of any input changes the seal of its interval and all that follow, and none before."""
 
+from itertools import combinations
+from math import lcm
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,13 +74,24 @@ def contents(**tables):
     return leaves(block, settlement, tables.get("cost", energy), Tariff.flat(tables.get("retail", 300), 60))
 
 
-def rows_of(table, rows):
-    """`rows` alike rows of ones in interval 0."""
-    return table(**{name: np.full(rows, int(name != "interval")) for name in table.__dataclass_fields__})
+def rows_of(table, rows, value=1):
+    """`rows` alike rows in interval 0."""
+    return table(**{name: np.full(rows, value * (name != "interval")) for name in table.__dataclass_fields__})
+
+
+def row_bytes(table):
+    """Bytes of a row without its interval, which is the same for all rows of a content."""
+    return sum(column.itemsize for column in table.empty().arrays()) - 4
 
 
 def test_a_row_counts_in_its_own_table_only():
-    """No two of these differ in bytes alone: the number of rows of each table is part of the content."""
+    """The number of rows of each table is part of the content, so the same bytes elsewhere are another content."""
+    tables = {"orders": Orders, "trades": Trades, "prices": Prices, "transfers": Transfers}
+    width = {name: row_bytes(table) for name, table in tables.items()}
+    for one, other in combinations(tables, 2):
+        whole = lcm(width[one], width[other])
+        same_bytes = [contents(**{name: rows_of(tables[name], whole // width[name], 0)})[0] for name in (one, other)]
+        assert same_bytes[0] != same_bytes[1]
     found = [
         contents()[0],
         contents(orders=rows_of(Orders, 1))[0],
