@@ -18,6 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import coalitions
+from benchmarks.negotiation import negotiations
+from benchmarks.order_book import order_book
 from wattle.core.messages import Context
 from wattle.core.tables import FIRST_MEMBER, Orders
 from wattle.market.auction_double import UniformAuction
@@ -126,7 +129,7 @@ def main() -> None:
     """Print the table."""
     quick = "--quick" in sys.argv[1:]
     table = Table("what", "figure", "ratio", "reference", "bar", title="wattle, measured")
-    for part in (village, years, auctions):
+    for part in (village, years, auctions, order_book, negotiations, coalitions.rows):
         for row in part(quick):
             table.add_row(*row)
     Console(width=150).print(table)

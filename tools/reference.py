@@ -260,8 +260,9 @@ def _mechanism(entry: Entry) -> str:
 
 def meter_files() -> str:
     """Return the page of meter settings, columns and finding codes."""
-    details = re.findall(r"^([a-z_, ]+)\n((?:    .+\n?)+)", inspect.cleandoc(MeterSettings.__doc__ or ""), re.MULTILINE)
-    described = {name: " ".join(text.split()) for names, text in details for name in names.split(", ")}
+    text = inspect.cleandoc(MeterSettings.__doc__ or "").replace("None:", "not set:")
+    parts = re.findall(r"^([a-z_, ]+)\n((?:    .+\n?)+)", text, re.MULTILINE)
+    described = {name: " ".join(lines.split()) for names, lines in parts for name in names.split(", ")}
     keys = schema.MetersSection.model_fields
     rows = [
         [code(name), _kind(field), _default(field), _described(field), described.get(name, "")]
@@ -324,12 +325,12 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale(folder: Path = FOLDER) -> list[str]:
+def stale() -> list[str]:
     """Return the pages that are not what the code says now."""
     return [
         name
         for name, write in PAGES.items()
-        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != write()
+        if not (FOLDER / name).is_file() or (FOLDER / name).read_text(encoding="utf-8") != write()
     ]
 
 

@@ -38,7 +38,7 @@ BASE: dict[str, Any] = {
 }
 
 
-class Failed(Exception):
+class ExampleError(Exception):
     """An example does not do what the page says."""
 
 
@@ -59,7 +59,7 @@ class Block:
             return [(line.strip(), "") for line in body.splitlines() if line.strip() and not line.startswith("#")]
         parts = re.split(r"^\$ ", body, flags=re.MULTILINE)
         if parts[0].strip():
-            raise Failed("a console block begins with `$ `")
+            raise ExampleError("a console block begins with `$ `")
         return [(first, rest) for first, _, rest in (part.partition("\n") for part in parts[1:])]
 
     @property
@@ -98,12 +98,12 @@ class Page:
         elif block.language == "toml":
             part_of_scenario(block.body)
         elif block.language != "text":
-            raise Failed(f"a block of {block.language or 'no language'} without a title cannot be tested")
+            raise ExampleError(f"a block of {block.language or 'no language'} without a title cannot be tested")
 
     def _write(self, block: Block) -> None:
         path = Path(block.title)
         if path.is_absolute() or ".." in path.parts or block.language not in ("toml", "csv", "json", "python"):
-            raise Failed(f"{block.title} cannot be written from a block of {block.language}")
+            raise ExampleError(f"{block.title} cannot be written from a block of {block.language}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.body, encoding="utf-8")
         if path.name == "pyproject.toml":
@@ -112,19 +112,21 @@ class Page:
             self.unused.add(block.title)
 
     def _used(self, text: str) -> None:
-        self.unused = {name for name in self.unused if not {name, name.split("/")[0]} & set(re.findall(r"[\w./-]+", text))}
+        self.unused = {
+            name for name in self.unused if not {name, name.split("/")[0]} & set(re.findall(r"[\w./-]+", text))
+        }
 
     def _command(self, line: str, shown: str) -> None:
         self._used(line)
         wanted = re.search(r"#\s+exits with (\d+)", line)
         program, *arguments = shlex.split(line, comments=True)
         if program not in PROGRAMS:
-            raise Failed(f"{line}: only {', '.join(PROGRAMS)} are run here")
+            raise ExampleError(f"{line}: only {', '.join(PROGRAMS)} are run here")
         output, code = PROGRAMS[program](arguments)
         if code != (int(wanted[1]) if wanted else 0):
-            raise Failed(f"{line}: exit code {code}\n{output}")
+            raise ExampleError(f"{line}: exit code {code}\n{output}")
         if shown.strip() and not doctest.OutputChecker().check_output(shown.strip(), output.strip(), LOOSE):
-            raise Failed(f"{line}: the page shows\n\n{shown}\nbut the command prints\n\n{output}")
+            raise ExampleError(f"{line}: the page shows\n\n{shown}\nbut the command prints\n\n{output}")
 
     def _python(self, block: Block) -> None:
         self._used(block.body)
@@ -136,7 +138,7 @@ class Page:
         doctest.DocTestRunner(verbose=False, optionflags=LOOSE).run(test, out=report.append, clear_globs=False)
         self.names = test.globs
         if report:
-            raise Failed("".join(report))
+            raise ExampleError("".join(report))
 
 
 def wattle(arguments: list[str]) -> tuple[str, int]:
@@ -177,13 +179,15 @@ def part_of_scenario(text: str) -> None:
     from wattle.scenario.schema import Scenario
 
     part = tomllib.loads(text)
-    sections = {key: {**BASE[key], **value} if key in BASE and isinstance(value, dict) else value for key, value in part.items()}
-    scenario = Scenario.model_validate({**BASE, **sections})
+    for key, value in part.items():
+        if key in BASE and isinstance(value, dict):
+            part[key] = {**BASE[key], **value}
+    scenario = Scenario.model_validate({**BASE, **part})
     load_mechanisms()
     for product in scenario.product:
         unknown = set(product.parameters()) - set(setting_keys(MECHANISMS[product.mechanism]))
         if unknown:
-            raise Failed(f"{product.mechanism} has no parameter {', '.join(unknown)}")
+            raise ExampleError(f"{product.mechanism} has no parameter {', '.join(unknown)}")
 
 
 def publishes_rules(text: str) -> None:
@@ -191,7 +195,7 @@ def publishes_rules(text: str) -> None:
     from wattle.scenario.plugins import GROUP
 
     if GROUP not in tomllib.loads(text)["project"]["entry-points"]:
-        raise Failed(f"rules are published under {GROUP}")
+        raise ExampleError(f"rules are published under {GROUP}")
 
 
 def run(path: Path) -> None:
@@ -201,7 +205,7 @@ def run(path: Path) -> None:
         try:
             page.run(block)
         except Exception as problem:
-            kind = "" if isinstance(problem, Failed) else f"{type(problem).__name__}: "
+            kind = "" if isinstance(problem, ExampleError) else f"{type(problem).__name__}: "
             raise SystemExit(f"{path.name}, line {block.line}: {kind}{problem}") from problem
     if page.unused:
         raise SystemExit(f"{path.name}: no example uses {', '.join(sorted(page.unused))}")

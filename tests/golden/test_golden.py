@@ -100,7 +100,7 @@ def test_each_case_says_where_it_is_from(folder):
     assert {path.name for path in folder.iterdir()} == {"book.csv", "case.toml", "expected.json", "SOURCE.md"}
     source = (folder / "SOURCE.md").read_text(encoding="utf-8")
     assert source.startswith("# ")
-    assert any(word in source for word in ("Mission requirements", "Closed form", "Worked by hand"))
+    assert any(word in source for word in ("Golden number", "Closed form", "Worked by hand"))
 
 
 def test_a_wrong_number_is_found():

@@ -11,14 +11,13 @@ from wattle.core.checks import InputError
 from wattle.core.units import decimal_text
 from wattle.runtime.folder import COMMUNITY, JOURNAL, open_folder
 from wattle.runtime.runfolder import MANIFEST, Run, open_run, rule_by_name
-from wattle.scenario.build import product_of
 from wattle.scenario.village import load_village
 
 
-def open_case(folder: Path, rule: str | None) -> Case:
+def open_case(folder: Path, rule: str | None, trust: bool = False) -> Case:
     """Open what lies in a folder; a folder that is neither a run nor settled is refused."""
     if (folder / MANIFEST).is_file():
-        return _run_case(open_run(folder), rule)
+        return _run_case(open_run(folder, trust), rule)
     if (folder / JOURNAL).is_file():
         return _folder_case(folder)
     if (folder / COMMUNITY).is_file():
@@ -28,7 +27,7 @@ def open_case(folder: Path, rule: str | None) -> Case:
 
 def _run_case(run: Run, name: str | None) -> Case:
     rule, world = rule_by_name(run, name), run.world
-    products = tuple(product_of(part, world.units, world.members, world.demand) for part in rule.products)
+    products = tuple(world.product(part) for part in rule.products)
 
     def source(interval: int, member: int) -> list[str]:
         lines = [f"source: readings.npy of the run, row {interval}, column {member} ({world.members[member]})"]

@@ -13,7 +13,6 @@ from wattle.runtime.compare import Rule, compared, run_rules
 from wattle.runtime.results import Comparison
 from wattle.runtime.runfolder import add_file, write_run
 from wattle.runtime.world import build_world
-from wattle.scenario.build import product_of
 from wattle.scenario.schema import Scenario
 
 PAGE = "report.html"
@@ -32,13 +31,14 @@ def execute(
     text : the scenario as TOML, kept in the run.
     source : folder in which the scenario's file names are looked up.
     """
+    rules = [_located(rule, source) for rule in rules]
     if len({rule.slug for rule in rules}) < len(rules):
         raise InputError("a rule is named twice; each rule of a comparison needs its own name")
     progress("members", 0, 1)
     world = build_world(scenario, source)
     for rule in rules:  # a wrong parameter must stop the run before the work begins
         for part in rule.products:
-            product_of(part, world.units, world.members, world.demand)
+            world.product(part)
     finished = run_rules(world, scenario, rules, progress)
     progress("page", 1, 1)
     plain = compared(world, scenario, [done.result for done in finished], str(folder))
@@ -49,6 +49,17 @@ def execute(
     write_comparison_csv(comparison, folder / "comparison.csv")
     add_file(folder, "comparison.csv")
     return comparison
+
+
+def _located(rule: Rule, source: Path) -> Rule:
+    """Look up rules that are files beside the scenario first, then from the current folder."""
+    parts = []
+    for part in rule.products:
+        path, dot, _ = part.mechanism.partition(".py")
+        if dot and (source / (path + dot)).is_file():
+            part = part.model_copy(update={"mechanism": str(source / part.mechanism)})
+        parts.append(part)
+    return replace(rule, products=tuple(parts))
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -18,15 +18,16 @@ import numpy as np
 from wattle.core.checks import InputError
 from wattle.core.messages import Call, Clearing, Context
 from wattle.core.registry import nearest
-from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, Orders, Prices, Trades, Transfers
+from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, UTILITY, Orders, Prices, Trades, Transfers
 from wattle.core.units import decimal_text
 from wattle.engine.gate import Product
 from wattle.engine.settlement import Block, Settlement, settle_block
 from wattle.ledger.accounts import BILL_LINE_OF, MONEY
-from wattle.ledger.fees import net_tariff
-from wattle.market.mechanism import MECHANISMS
+from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, net_tariff, ticks_on
+from wattle.ledger.postings import Postings
 from wattle.runtime.simulate import cohort_of
 from wattle.runtime.world import World
+from wattle.scenario.plugins import find_mechanism
 from wattle.scenario.schema import ProductSection
 from wattle.version import __version__
 
@@ -44,11 +45,11 @@ class Case:
     others: tuple[str, ...] = ()
 
 
-def explain_lines(folder: Path, member: str, interval: str, rule: str | None = None) -> list[str]:
+def explain_lines(folder: Path, member: str, interval: str, rule: str | None = None, trust: bool = False) -> list[str]:
     """Explain one member's interval of a run or of a settled folder, as lines of text."""
     from wattle.analysis.cases import open_case
 
-    case = open_case(folder, rule)
+    case = open_case(folder, rule, trust)
     world = case.world
     if member not in world.members:
         raise InputError(f"no member is called {member!r}; {nearest(member, world.members)}")
@@ -59,11 +60,15 @@ def explain_lines(folder: Path, member: str, interval: str, rule: str | None = N
     tariff, context = world.tariff, Context(tariff=net_tariff(world.tariff, world.charges))
     settlement = settle_block(block, case.products, tariff, world.charges, context)
     lines = _head(case, member, time)
-    lines += _reading(case, who, time)
-    lines += _orders(case, orders, who, time)
-    lines += _rule(case, block, time)
-    lines += _trades(case, settlement, who, time)
-    lines += _money(case, settlement, who, time)
+    sections = (
+        _reading(case, who, time),
+        _orders(case, orders, who, time),
+        _rule(case, block, who, time),
+        _trades(case, settlement, who, time),
+        _money(case, settlement, who, time),
+    )
+    for number, (title, *rest) in enumerate((section for section in sections if section), 1):
+        lines += ["", f"{number}. {title}", *rest]
     lines += ["", f"Seal of this interval: {case.seal(time)}"]
     if case.others:
         lines.append(f"Other rules of this run (--rule NAME): {', '.join(case.others)}")
@@ -113,8 +118,9 @@ def _block(case: Case, first: int, stop: int) -> tuple[Block, Orders]:
         orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop].astype(np.int64)))
         orders = orders.replace(id=np.arange(len(orders)))
         _, clearing = product.mechanism.step(None, orders, context)
-        if isinstance(clearing, Clearing):
-            trades, prices, transfers = clearing.trades, clearing.prices, clearing.transfers
+        if not isinstance(clearing, Clearing):
+            raise InputError(f"{product.name} negotiates in rounds; an interval of it cannot be explained yet")
+        trades, prices, transfers = clearing.trades, clearing.prices, clearing.transfers
     return Block(first, stop, energy, orders, trades, prices, transfers), orders
 
 
@@ -129,7 +135,7 @@ def _reading(case: Case, who: int, time: int) -> list[str]:
     world = case.world
     lots = int(world.net[time, who])
     kind = "consumption" if lots > 0 else "surplus" if lots < 0 else "neither consumption nor surplus"
-    lines = ["", f"1. Reading: {_kwh(world, abs(lots))} kWh {kind}"]
+    lines = [f"Reading: {_kwh(world, abs(lots))} kWh {kind}"]
     return [*lines, *(f"   {line}" for line in case.source(time, who))]
 
 
@@ -137,7 +143,7 @@ def _orders(case: Case, orders: Orders, who: int, time: int) -> list[str]:
     if not any(not product.metered for product in case.products):
         return []
     mine = orders.take((orders.interval == time) & (orders.participant == who + FIRST_MEMBER))
-    lines = ["", "2. Orders sent before delivery"]
+    lines = ["Orders sent before delivery"]
     for row in range(len(mine)):
         side = "buy" if mine.side[row] > 0 else "sell"
         word = "at most" if side == "buy" else "at least"
@@ -148,7 +154,7 @@ def _orders(case: Case, orders: Orders, who: int, time: int) -> list[str]:
     return lines if len(mine) else [*lines, "   none"]
 
 
-def _rule(case: Case, block: Block, time: int) -> list[str]:
+def _rule(case: Case, block: Block, who: int, time: int) -> list[str]:
     world = case.world
     row = block.energy[time - block.first]
     wanted, offered = int(row[row > 0].sum()), int(-row[row < 0].sum())
@@ -156,15 +162,17 @@ def _rule(case: Case, block: Block, time: int) -> list[str]:
     place = np.array([time], np.int32)
     retail, feed_in = (int(price[0]) for price in seen.at(place))
     full = int(world.tariff.at(place)[0][0])
+    mine = int(row[who + FIRST_MEMBER])
+    whole, word = (wanted, "need") if mine > 0 else (offered, "surplus")
+    portion = f"; this member's part of the {word} is {abs(mine) / whole:.4%}" if mine else ""
     lines = [
-        "",
-        "3. Rule",
-        f"   all members together need {_kwh(world, wanted)} kWh and have {_kwh(world, offered)} kWh to spare",
+        "Rule",
+        f"   all members together need {_kwh(world, wanted)} kWh and have {_kwh(world, offered)} kWh to spare{portion}",
         f"   the utility sells at {_cents(world, full)} and buys at {_cents(world, feed_in)} ct/kWh; "
         f"the rule sees {_cents(world, retail)} and {_cents(world, feed_in)} (retail less charges on local energy)",
     ]
     for part in case.parts:
-        entry = MECHANISMS[part.mechanism]
+        entry = find_mechanism(part.mechanism)
         lines.append(f"   {entry.name}: source {entry.source}")
         text = inspect.cleandoc(entry.cls.__doc__ or "")
         lines += [f"   | {line}".rstrip() for line in text.split("\n")]
@@ -177,25 +185,27 @@ def _rule(case: Case, block: Block, time: int) -> list[str]:
 
 def _trades(case: Case, settlement: Settlement, who: int, time: int) -> list[str]:
     world, account = case.world, who + FIRST_MEMBER
-    lines = ["", "4. Trades"]
+    lines = ["Trades"]
     for trades in (settlement.local, settlement.utility):
         mine = trades.take((trades.interval == time) & ((trades.buyer == account) | (trades.seller == account)))
         for row in range(len(mine)):
             buys = mine.buyer[row] == account
             other = int(mine.seller[row] if buys else mine.buyer[row])
             price = int(mine.buy_price[row] if buys else mine.sell_price[row])
+            contained = ticks_on(world.charges, UTILITY_KWH) if buys and other == UTILITY else 0
+            note = f", which with its charges of {_cents(world, contained)} is the retail price" if contained else ""
             lines.append(
                 f"   {'buys' if buys else 'sells'} {_kwh(world, int(mine.quantity[row]))} kWh "
-                f"{'from' if buys else 'to'} {_name(world, other)} at {_cents(world, price)} ct/kWh"
+                f"{'from' if buys else 'to'} {_name(world, other)} at {_cents(world, price)} ct/kWh{note}"
             )
-    return lines if len(lines) > 2 else [*lines, "   none"]
+    return lines if len(lines) > 1 else [*lines, "   none"]
 
 
 def _money(case: Case, settlement: Settlement, who: int, time: int) -> list[str]:
     world, account, postings = case.world, who + FIRST_MEMBER, settlement.postings
     now = (postings.interval == time) & (postings.book == MONEY)
     total = 0
-    lines = ["", "5. Money (above zero: to pay)"]
+    lines = ["Money (above zero: to pay)"]
     mine = postings.take(now & ((postings.debit == account) | (postings.credit == account)))
     for row in range(len(mine)):
         pays = mine.debit[row] == account
@@ -204,10 +214,23 @@ def _money(case: Case, settlement: Settlement, who: int, time: int) -> list[str]
         total += cash
         lines.append(
             f"   {BILL_LINE_OF[int(mine.code[row])]:<9} {_money_text(world, cash):>16} {world.units.currency}  "
-            f"{'to' if pays else 'from'} {_name(world, other)}"
+            f"{'to' if pays else 'from'} {_name(world, other)}{_charge(world, settlement, mine, row)}"
         )
     lines.append(f"   {'total':<9} {_money_text(world, total):>16} {world.units.currency}")
     return lines
+
+
+def _charge(world: World, settlement: Settlement, mine: Postings, row: int) -> str:
+    """Return the name of the charge that a posting is for, where only one fits."""
+    bought = {LOCAL_KWH: settlement.local, UTILITY_KWH: settlement.utility}
+    names = set()
+    for charge in world.charges:
+        trades = bought[charge.on]
+        now = trades.quantity[(trades.interval == mine.interval[row]) & (trades.buyer == mine.debit[row])]
+        same = charge.code == mine.code[row] and charge.payee == mine.credit[row]
+        if same and (now * charge.ticks == mine.amount[row]).any():
+            names.add(charge.name)
+    return f": {names.pop()}" if len(names) == 1 else ""
 
 
 def _local(world: World, time: int) -> str:

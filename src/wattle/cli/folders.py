@@ -52,12 +52,14 @@ def settle(
     if written is None:
         typer.echo(f"{folder}: nothing new; every meter file is settled already")
         return
-    for number, summary in enumerate(opened.book.summaries[-len(opened.rounds[-1]) :]):
-        typer.echo(f"read {opened.rounds[-1][number]['file']}: {summary}")
+    for summary in opened.book.summaries[-len(opened.rounds[-1]) :]:
+        typer.echo(f"read {summary}")
     new_intervals = opened.book.grid.count - done.first
     if new_intervals:
-        typer.echo(f"settled: {new_intervals:,} intervals, {len(opened.world.members)} members")
+        many = "s" * (new_intervals != 1)
+        typer.echo(f"settled: {new_intervals:,} interval{many}, {len(opened.world.members)} members")
     if done.corrected.size:
-        typer.echo(f"corrected: {done.corrected.size:,} intervals that were settled before")
+        count = done.corrected.size
+        typer.echo(f"corrected: {count:,} interval{'s' * (count != 1)} settled before")
     typer.echo("energy and money close exactly: all accounts sum to 0")
     typer.echo(f"statements: {written / 'index.html'}")

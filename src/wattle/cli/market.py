@@ -133,7 +133,7 @@ def check(
         _table(entry.name, ("check", "result", "books", "remark"), rows)
         failed += [(entry, result) for result in results if not result.passed]
     for entry, result in failed:
-        typer.echo(f"\n{entry.name} fails the check {result.name!r}: {result.message}", err=True)
+        typer.echo(f"\n{entry.name} fails the check '{result.name}': {result.message}", err=True)
     if failed:
         raise typer.Exit(1)
 
@@ -211,8 +211,8 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     console = Console()
     if console.is_terminal:
         table = Table(title=title or None, title_justify="left")
-        for name, number in zip(header, right, strict=True):
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        for place, (name, number) in enumerate(zip(header, right, strict=True)):
+            table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=place == 0)
         for row in texts:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)

@@ -21,6 +21,9 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; defa
 Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser where there is a display.")]
 
 
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code of rules that came from files with this run.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("try")(try_village)
@@ -90,6 +93,7 @@ def explain(
         str, typer.Option("--interval", "-t", help="Number of the interval, or its local time like 2016-06-08T12:15.")
     ],
     rule: Annotated[str | None, typer.Option(help="Rule of the run; default: the first after the reference.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Show how a number came about: inputs, formula, rule version, order or reading, source row.
 
@@ -97,11 +101,14 @@ def explain(
     """
     from wattle.analysis.explain import explain_lines
 
-    for line in explain_lines(folder, member, interval, rule):
+    for line in explain_lines(folder, member, interval, rule, trust):
         typer.echo(line)
 
 
-def verify(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a folder that was settled.")]) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a folder that was settled.")],
+    trust: Trust = False,
+) -> None:
     """Compute a run again and check every file, seal and sum; exit code 1 if anything was changed.
 
     Example: wattle verify wattle-runs/try-1
@@ -109,7 +116,7 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or
     from wattle.runtime.verify import verify_folder
 
     with progress_bar() as tell:
-        report = verify_folder(folder, tell)
+        report = verify_folder(folder, tell, trust)
     for problem in report.problems:
         typer.echo(f"CHANGED  {problem.file}: {problem.text}", err=True)
     if report.problems:

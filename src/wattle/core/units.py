@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,12 +118,23 @@ def decimal_text(number: Fraction | int, digits: int | None = None) -> str:
     """
     number = Fraction(number)
     if digits is None:
-        digits = 0
-        while (number * 10**digits).denominator != 1:
-            digits += 1
-            if digits > 30:
-                raise InputError(f"{number} has no finite decimal form")
-    scaled = round(number * 10**digits)
+        digits = _digits(number.denominator)
+        scaled = number.numerator * 10**digits // number.denominator
+    else:
+        scaled = round(number * 10**digits)
     sign = "-" if scaled < 0 else ""
     whole, part = divmod(abs(scaled), 10**digits)
     return f"{sign}{whole}.{part:0{digits}d}" if digits else f"{sign}{whole}"
+
+
+@cache
+def _digits(denominator: int) -> int:
+    """Return how many decimals a fraction in lowest terms needs; a third has no finite form."""
+    rest, twos, fives = denominator, 0, 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        raise InputError(f"a number with the denominator {denominator} has no finite decimal form")
+    return max(twos, fives)

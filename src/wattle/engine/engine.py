@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wattle.core.checks import Reject, ensure
+from wattle.core.checks import InvariantError, Reject, ensure
 from wattle.core.columns import I64
 from wattle.core.messages import Call, Clearing, Context, Tariff
 from wattle.core.tables import FIRST_MEMBER, Orders, Prices, Readings, Trades, Transfers
-from wattle.core.units import QUANTITY_MAX
+from wattle.core.units import CASH_ORDER_MAX, QUANTITY_MAX
 from wattle.engine import events as ev
 from wattle.engine.gate import ASKING, OPEN, Gate, Product, admit
 from wattle.engine.seals import chain, fingerprint, leaves
@@ -64,6 +64,7 @@ class Engine:
         self.sealed_until: int | None = None
         self._active = np.zeros(self.accounts, bool)
         self._tariff: Tariff | None = None
+        self._price_max = 0  # of the tariff, in ticks
         self._gates: dict[str, Gate] = {}
         self._gate_count: dict[str, int] = {}
         self._delivering: list[Clearing] = []
@@ -133,6 +134,7 @@ class Engine:
                 np.concatenate((old.feed_in[:kept], new.feed_in)),
             )
         self._tariff = new
+        self._price_max = int(max(np.abs(new.retail).max(initial=0), np.abs(new.feed_in).max(initial=0)))
         return []
 
     @_handle.register
@@ -142,7 +144,7 @@ class Engine:
             return _rejections(np.array([Reject.UNKNOWN_PRODUCT]))
         if event.product in self._gates:
             return _rejections(np.array([Reject.WRONG_STATE]))
-        if event.first >= event.stop or not self._open_from(event.first):
+        if not 0 <= event.first < event.stop or not self._open_from(event.first):
             return _rejections(np.array([Reject.WRONG_INTERVAL]))
         number = self._gate_count.get(event.product, 0)
         self._gate_count[event.product] = number + 1
@@ -196,7 +198,10 @@ class Engine:
     def _(self, event: ev.ReadingsReceived) -> list[ev.Effect]:
         readings = event.readings
         who = readings.participant
-        codes = np.where((readings.energy >= -QUANTITY_MAX) & (readings.energy <= QUANTITY_MAX), 0, Reject.BAD_QUANTITY)
+        # What the utility might pay or be paid must fit into 64 bits, with room for the sums of an account.
+        lots_max = CASH_ORDER_MAX // max(self._price_max, 1)
+        codes = np.where((readings.energy >= -lots_max) & (readings.energy <= lots_max), 0, Reject.TOO_LARGE)
+        codes[(readings.energy < -QUANTITY_MAX) | (readings.energy > QUANTITY_MAX)] = Reject.BAD_QUANTITY
         codes[(who < FIRST_MEMBER) | (who >= self.accounts)] = Reject.UNKNOWN_MEMBER
         known = codes == 0
         late = known & (readings.interval < (self.sealed_until if self.sealed_until is not None else -FOREVER))
@@ -209,7 +214,7 @@ class Engine:
     @_handle.register
     def _(self, event: ev.IntervalsEnded) -> list[ev.Effect]:
         first, stop = event.first, event.stop
-        if first >= stop or (self.sealed_until is not None and first != self.sealed_until):
+        if not 0 <= first < stop or (self.sealed_until is not None and first != self.sealed_until):
             return _rejections(np.array([Reject.WRONG_INTERVAL]))
         if any(gate.first < stop for gate in self._gates.values()):
             return _rejections(np.array([Reject.WRONG_STATE]))
@@ -250,7 +255,7 @@ class Engine:
         settlement = self._settlement(block)
         cost, lines = self._book(settlement.postings, block.first, block.stop)
         self._check(block, lines)
-        seals = chain(self.head, leaves(block, settlement, cost))
+        seals = chain(self.head, leaves(block, settlement, cost, self._known_tariff()))
         self.head = seals[-1]
         if self.rules.correctable > 0:
             self._blocks.append(block)
@@ -264,12 +269,14 @@ class Engine:
         return found
 
     def _settlement(self, block: Block) -> Settlement:
-        ensure(self._tariff is not None, "a block is settled before a tariff is known")
         metered = [product for product in self.rules.products if product.metered]
         context = self._context(metered[0], block.first) if metered else Context()
-        tariff = self._tariff
-        assert tariff is not None
-        return settle_block(block, self.rules.products, tariff, self.rules.charges, context)
+        return settle_block(block, self.rules.products, self._known_tariff(), self.rules.charges, context)
+
+    def _known_tariff(self) -> Tariff:
+        if self._tariff is None:
+            raise InvariantError("a block is settled before a tariff is known")
+        return self._tariff
 
     def _book(self, postings: Postings, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         lines = np.zeros((1, BOOKS, CODES, self.accounts), np.int64)
@@ -320,7 +327,7 @@ class Engine:
             _, lines = self._book(postings, first, stop)
             sums = np.zeros((1, BOOKS, CODES, self.accounts), np.int64)
             cost = tally(after.postings, first, np.zeros(stop - first, np.int64), sums, self.accounts)
-            seals = chain(self.head, leaves(new.part(first, stop), after, cost))
+            seals = chain(self.head, leaves(new.part(first, stop), after, cost, self._known_tariff()))
             self.head = seals[-1]
             found.append(_settled(new.part(first, stop), after, postings, lines, self._revision))
             found.append(ev.Sealed(np.arange(first, stop), b"".join(seals), self._revision))
@@ -335,7 +342,7 @@ class Engine:
     def _context(self, product: Product, number: int) -> Context:
         # A stream of chance of its own for each product and gate: another product never shifts it.
         place = self.rules.products.index(product)
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.rules.seed, place, number])))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.rules.seed, place, number % (1 << 32)])))
         tariff = None if self._tariff is None else net_tariff(self._tariff, self.rules.charges)
         return Context(tariff=tariff, rng=rng)
 

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.core.columns import Columns
+from wattle.core.messages import Tariff
 from wattle.engine.settlement import Block, Settlement
 
 
-def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> list[bytes]:
+def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64], tariff: Tariff) -> list[bytes]:
     """Return the hash of the content of each interval: readings, orders, trades, prices, transfers, cost per account.
 
-    The head of each content counts the rows of each table, so no row can move from one table to another.
+    The utility's prices count also where nobody met them. The head of each content counts the rows of each table, so no
+    row can move from one table to another.
     """
     count = block.stop - block.first
     width = 8 * block.energy.shape[1]
@@ -25,20 +27,18 @@ def leaves(block: Block, settlement: Settlement, cost: NDArray[np.int64]) -> lis
         _cut(table, block.first, count)
         for table in (block.orders, settlement.local, settlement.prices, settlement.transfers)
     ]
+    retail, feed_in = (column.tolist() for column in tariff.at(np.arange(block.first, block.stop, dtype=np.int32)))
     found = []
     for time in range(count):
-        head = [block.first + time]
-        digest = hashlib.sha256()
-        digest.update(energy[time * width : (time + 1) * width])
-        digest.update(money[time * width : (time + 1) * width])
+        head = [block.first + time, retail[time], feed_in[time]]
+        parts: list[Any] = [energy[time * width : (time + 1) * width], money[time * width : (time + 1) * width]]
         for edges, columns in cuts:
             start, stop = edges[time], edges[time + 1]
             head.append(stop - start)
             if stop > start:
-                for column in columns:
-                    digest.update(column[start:stop])
-        digest.update(str(head).encode())
-        found.append(digest.digest())
+                parts += [column[start:stop] for column in columns]
+        parts.append(str(head).encode())
+        found.append(hashlib.sha256(b"".join(parts)).digest())
     return found
 
 

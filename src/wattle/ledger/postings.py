@@ -69,8 +69,8 @@ def tally(
     """
     ensure(lines.shape[1:] == (BOOKS, CODES, accounts), "the sums have the wrong shape")
     cost = np.zeros((period.size, accounts), np.int64)
+    ensure(lines.flags.c_contiguous, "the sums must be one block of memory")
     flat = lines.reshape(-1)
-    ensure(flat.base is not None, "the sums must be one block of memory")
     _tally(
         postings.interval, postings.debit, postings.credit, postings.amount, postings.book, postings.code,
         first, period, flat, cost,

@@ -34,7 +34,10 @@ from wattle.market.mechanism import (
     mechanism,
 )
 
-_SOURCE = "Friedman and Rust 1993, The Double Auction Market; surveys 001 section V-B and 003"
+_SOURCE = (
+    "Friedman and Rust 1993, The Double Auction Market; "
+    "Tushar et al. 2020, IEEE Transactions on Smart Grid 11(4), section V-B"
+)
 
 
 @mechanism(
@@ -67,7 +70,7 @@ class UniformAuction:
 @mechanism(
     "average-price-auction",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, EFFICIENT, SEPARABLE, EXACT},
-    source="Wang et al. 2019 (survey 004), reference 90: price = mean of the marginal bid and offer",
+    source="Wang et al. 2019, Applied Sciences 9(8), reference 90: price = mean of the marginal bid and offer",
 )
 @dataclass(frozen=True)
 class AveragePriceAuction:

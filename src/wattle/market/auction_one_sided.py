@@ -83,7 +83,7 @@ class DiscriminatoryAuction:
         return PayAsBidAuction(k_percent=100).step(memory, orders, context)
 
 
-@mechanism("reverse-auction", claims=_CLAIMS, source="Survey 003 (reverse auction); survey 002 reference 33")
+@mechanism("reverse-auction", claims=_CLAIMS, source="Jogunola et al. 2017, Energies 10(12), reference 33")
 @dataclass(frozen=True)
 class ReverseAuction:
     """One buyer calls for energy, many sellers bid each other down, and the cheapest offers win.

@@ -40,6 +40,7 @@ from wattle.market.mechanism import (
     EXACT,
     INDIVIDUALLY_RATIONAL,
     SEPARABLE,
+    TRUTHFUL,
     mechanism,
 )
 from wattle.market.share import by_rank, totals, willing
@@ -127,7 +128,7 @@ def without_marginal(call: Call, *, equal: bool) -> Clearing:
 
 @mechanism(
     "muda",
-    claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
+    claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, TRUTHFUL, SEPARABLE, EXACT},
     source="Segal-Halevi, Hassidim, Aumann 2018, MUDA: a truthful multi-unit double-auction mechanism, AAAI 32",
 )
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def _drawn(book: Orders, salt: int, use: int) -> NDArray[np.uint64]:
 
 @mechanism(
     "vickrey-clarke-groves",
-    claims={INDIVIDUALLY_RATIONAL, EFFICIENT, SEPARABLE, EXACT},
+    claims={INDIVIDUALLY_RATIONAL, EFFICIENT, TRUTHFUL, SEPARABLE, EXACT},
     source="Vickrey 1961; Clarke 1971, Public Choice 11; Groves 1973, Econometrica 41; Krishna 2010",
 )
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ WEIGHT_MAX = 1 << 32
 @mechanism(
     "nash-bargaining",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
-    source="Nash 1950, Econometrica 18; Kalai 1977, doi:10.1007/BF01774658; survey 001 section V-A",
+    source="Nash 1950, Econometrica 18; Kalai 1977, doi:10.1007/BF01774658; "
+    "Tushar et al. 2020, IEEE Transactions on Smart Grid 11(4), section V-A",
     when=METERED,
 )
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Market:
 @mechanism(
     "merge-and-split",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
-    source="Saad, Han and Poor 2011, doi:10.1109/iccw.2011.5963577; Apt and Witzel 2009; survey 003, Saad 2009",
+    source="Saad, Han and Poor 2011, doi:10.1109/iccw.2011.5963577; Apt and Witzel 2009",
     when=METERED,
 )
 @dataclass(frozen=True)

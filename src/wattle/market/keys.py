@@ -31,7 +31,7 @@ Shares = Mapping[int, int]
 @mechanism(
     "fixed-key",
     claims=_CLAIMS,
-    source="Sibelga and Enedis static keys; users.md B1 (be-bru, fr-acc, at-eeg static shares)",
+    source="static keys of Sibelga (Brussels) and Enedis (France), static shares of Austrian communities",
     when=METERED,
 )
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FixedKey:
 @mechanism(
     "fixed-key-rounds",
     claims=_CLAIMS,
-    source="Sibelga, key in several rounds; users.md B1 (be-bru)",
+    source="Sibelga (Brussels), key in several rounds",
     when=METERED,
 )
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class DynamicKey:
 @mechanism(
     "equal-fill",
     claims=_CLAIMS,
-    source="Couraud et al. 2025, arXiv:2508.16819 (glass filling); survey 004 reference 46 (equal increments)",
+    source="Couraud et al. 2025, arXiv:2508.16819 (glass filling); "
+    "Wang et al. 2019, Applied Sciences 9(8), reference 46 (equal increments)",
     when=METERED,
 )
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class EqualFill:
 @mechanism(
     "priority-key",
     claims=_CLAIMS,
-    source="Couraud et al. 2025, arXiv:2508.16819 (glass filling with priority); users.md C07",
+    source="Couraud et al. 2025, arXiv:2508.16819 (glass filling with priority)",
     when=METERED,
 )
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class PriorityKey:
 @mechanism(
     "gift-key",
     claims=_CLAIMS - {INDIVIDUALLY_RATIONAL},
-    source="New Zealand reserved gift, energyalternatives.co.nz (Waiheke); survey 002 section 3.4",
+    source="New Zealand reserved gift, energyalternatives.co.nz (Waiheke); "
+    "Jogunola et al. 2017, Energies 10(12), section 3.4",
     when=METERED,
 )
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ def _share_out(orders: Orders, context: Context, price_ticks: int, allocate: obj
 
 
 def _price(book: Orders, starts: I64, context: Context, price_ticks: int) -> I64:
+    ensure(price_ticks >= -1, f"price_ticks is {price_ticks}, expected 0 or more, or -1 for the middle of the tariff")
     if price_ticks >= 0:
         return np.full(starts.size - 1, price_ticks, np.int64)
     if context.tariff is None or len(book) == 0:

@@ -8,7 +8,8 @@ plus) its part, and pays the price found there plus (less) it. A lot that is tra
 Energy that leaves a zone passes through the market operator: he buys it in the seller's zone and sells it in the
 buyer's, so every zone balances with him. The fee is the gap between the two prices of the buyer's leg.
 
-Surveys 001 (nested and hybrid communities) and 002; Long et al. 2018, Applied Energy 226, for the three levels.
+Tushar et al. 2020, IEEE Transactions on Smart Grid 11(4) (nested and hybrid communities);
+Long et al. 2018, Applied Energy 226, for the three levels.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ LEVELS_MAX = 3
 @mechanism(
     "nested",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL},
-    source="Long et al. 2018, Applied Energy 226; surveys 001 and 002: hybrid and nested communities",
+    source="Long et al. 2018, Applied Energy 226: hybrid and nested communities",
 )
 @dataclass(frozen=True)
 class Nested:

@@ -30,7 +30,8 @@ PriceRule = Callable[[I64, I64, I64, I64], I64]
 @mechanism(
     "mid-market-rate",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
-    source="Tushar et al. 2018, survey 001 reference 3; Long et al. 2017, doi:10.1109/PESGM.2017.8274546",
+    source="Tushar et al. 2020, IEEE Transactions on Smart Grid 11(4), reference 3; "
+    "Long et al. 2017, doi:10.1109/PESGM.2017.8274546",
     when=METERED,
 )
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class MidMarketRate:
 @mechanism(
     "supply-demand-ratio",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
-    source="Liu et al. 2017, IEEE Transactions on Power Systems 32(5), equations 8 to 10; survey 002 reference 78",
+    source="Liu et al. 2017, IEEE Transactions on Power Systems 32(5), equations 8 to 10; "
+    "Jogunola et al. 2017, Energies 10(12), reference 78",
     when=METERED,
 )
 @dataclass(frozen=True)

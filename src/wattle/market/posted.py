@@ -29,7 +29,7 @@ _CLAIMS = {BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT}
 @mechanism(
     "posted-offers",
     claims=_CLAIMS,
-    source="Vandebron (NL), survey 003, table of projects; survey 002 section 5.2",
+    source="Vandebron (NL); Jogunola et al. 2017, Energies 10(12), section 5.2",
 )
 @dataclass(frozen=True)
 class PostedOffers:
@@ -113,7 +113,7 @@ def chained(size: Any) -> Any:
 @mechanism(
     "equal-increments",
     claims=_CLAIMS,
-    source="Power Ledger (AU), survey 004 section 5.2.1 and reference 46",
+    source="Power Ledger (AU); Wang et al. 2019, Applied Sciences 9(8), section 5.2.1 and reference 46",
 )
 @dataclass(frozen=True)
 class EqualIncrements:

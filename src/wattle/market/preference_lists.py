@@ -108,7 +108,7 @@ def rank_offers(
 @mechanism(
     "preference-lists",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
-    source="Piclo (Open Utility and Good Energy), survey 003, table of projects; survey 002 section 5.2",
+    source="Piclo (Open Utility and Good Energy); Jogunola et al. 2017, Energies 10(12), section 5.2",
 )
 @dataclass(frozen=True)
 class PreferenceLists:

@@ -20,7 +20,8 @@ from wattle.market.mechanism import BUDGET_BALANCED, EXACT, INDIVIDUALLY_RATIONA
 @mechanism(
     "storage-auction",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
-    source="Tushar et al. 2016, IEEE Transactions on Smart Grid 7(3); survey 001 reference 32",
+    source="Tushar et al. 2016, IEEE Transactions on Smart Grid 7(3); "
+    "Tushar et al. 2020, IEEE Transactions on Smart Grid 11(4), reference 32",
 )
 @dataclass(frozen=True)
 class StorageAuction:

@@ -67,15 +67,18 @@ def _book(table: Table, units: Units) -> Book:
         if name not in table.columns:
             return [default] * table.rows
         place = (*REQUIRED, *OPTIONAL).index(name)
-        found, seen = [], dict[str, Any]()
+        found: list[Any] = []
+        # The same text or number stands in many rows; True and 1 are equal, so each type has its own table.
+        known: dict[type, dict[Any, Any]] = {str: {}, float: {}, int: {}}
         for row, value in enumerate(table.columns[name]):
+            seen = known.get(type(value))
             try:
-                if type(value) is str:
+                if seen is None:
+                    found.append(convert(value))
+                else:
                     if value not in seen:
                         seen[value] = convert(value)
                     found.append(seen[value])
-                else:
-                    found.append(convert(value))
             except _UnfitError as expected:
                 found.append(default)
                 if row not in broken:

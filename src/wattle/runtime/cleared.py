@@ -7,11 +7,11 @@ kWh, money in the currency; positive is buying and paying.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from math import isfinite
 from typing import Any
@@ -247,12 +247,19 @@ def _json_lines(content: Mapping[str, Any]) -> Iterator[str]:
     yield "}"
 
 
+@lru_cache(1 << 16)
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _json(value: Any) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {_json(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_quoted(key)}: {_json(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_json(part) for part in value) + "]"
     if isinstance(value, np.generic):
         value = value.item()

@@ -13,12 +13,12 @@ import numpy as np
 from wattle.core.checks import REASONS, InputError, ensure
 from wattle.core.tables import FIRST_MEMBER
 from wattle.engine.gate import Product
-from wattle.market.mechanism import MECHANISMS
 from wattle.runtime.collect import Collector
 from wattle.runtime.results import Comparison, RuleResult
 from wattle.runtime.simulate import months, simulate
 from wattle.runtime.world import World
-from wattle.scenario.build import limit_range, product_of
+from wattle.scenario.build import limit_range
+from wattle.scenario.plugins import find_mechanism
 from wattle.scenario.schema import ProductSection, Scenario
 
 REFERENCE = "no community"
@@ -69,7 +69,7 @@ def run_rule(
 ) -> Finished:
     """Run one rule over the whole world."""
     began = time.perf_counter()
-    products = tuple(product_of(part, world.units, world.members, world.demand) for part in rule.products)
+    products = tuple(world.product(part) for part in rule.products)
     number, _ = months(world.grid, world.timezone)
     collector = Collector(number, FIRST_MEMBER + len(world.members))
     engine = simulate(world, products, scenario.seed, collector.take, progress)
@@ -99,6 +99,9 @@ def run_rules(
 
         return run_rule(world, scenario, rules[number], tell)
 
+    first_day = world.part(max(1, 86_400 // world.grid.step_s))
+    for rule in rules:  # one after the other, so that no kernel is compiled twice at the same time
+        run_rule(first_day, scenario, rule)
     with ThreadPoolExecutor(max_workers=min(len(rules), os.cpu_count() or 1, 4)) as pool:
         return list(pool.map(work, range(len(rules))))
 
@@ -119,7 +122,7 @@ def _result(
             for part in rule.products
             for key, value in part.parameters().items()
         },
-        summary=" ".join(MECHANISMS[part.mechanism].summary for part in rule.products) or REFERENCE_SUMMARY,
+        summary=" ".join(find_mechanism(part.mechanism).summary for part in rule.products) or REFERENCE_SUMMARY,
         price=collector.price,
         shared=collector.shared,
         imported=collector.imported,

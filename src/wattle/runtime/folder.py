@@ -43,7 +43,7 @@ from wattle.runtime.journal import SqliteJournal, broken_entry
 from wattle.runtime.meterbook import MeterBook, first_round, meter_files
 from wattle.runtime.simulate import block_events, block_length, cohort_of, months, start
 from wattle.runtime.world import World, limits_of
-from wattle.scenario.build import charges_of, product_of, tariff_of, units_of
+from wattle.scenario.build import charges_of, tariff_of, units_of
 from wattle.scenario.load import load_scenario
 from wattle.scenario.schema import Scenario
 
@@ -82,7 +82,15 @@ class Round:
 def files_world(scenario: Scenario, path: Path) -> World:
     """Read the user's own members and meter files as the world of a simulation."""
     units = units_of(scenario)
-    return world_of(scenario, units, first_round(scenario, units, path, meter_files(scenario, path)))
+    rounds = [meter_files(scenario, path)]
+    if (path / JOURNAL).is_file():  # a settled folder: later rounds correct earlier ones
+        journal = SqliteJournal(path / JOURNAL)
+        rounds = [[path / part["file"] for part in files] for files in journal.noted("rounds")]
+        journal.close()
+    book = first_round(scenario, units, path, rounds[0])
+    for files in rounds[1:]:
+        book.add(path, files)
+    return world_of(scenario, units, book)
 
 
 def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:
@@ -105,6 +113,10 @@ def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:
         tariff=tariff_of(scenario, units, book.grid.count),
         charges=charges,
         limits=_limits(scenario, units, charges, book),
+        listed={
+            "shares": {each.id: each.share for each in members if each.share is not None},
+            "ranks": {each.id: each.priority for each in members if each.priority is not None},
+        },
     )
 
 
@@ -143,10 +155,6 @@ def open_folder(path: Path) -> tuple[Folder, SqliteJournal | None]:
 
 def _opened(path: Path, scenario: Scenario, units: Units, book: MeterBook) -> Folder:
     world = world_of(scenario, units, book)
-    listed: dict[str, dict[str, Any]] = {
-        "shares": {each.id: each.share for each in book.members.members if each.share is not None},
-        "ranks": {each.id: each.priority for each in book.members.members if each.priority is not None},
-    }
     for part in scenario.product:
         for key, value in part.parameters().items():
             if value == "by demand":
@@ -154,7 +162,7 @@ def _opened(path: Path, scenario: Scenario, units: Units, book: MeterBook) -> Fo
                     f'{path / COMMUNITY}: {part.mechanism}.{key} is "by demand", which would change with each round; '
                     'expected "equal", "from members" or a table of members'
                 )
-    products = tuple(product_of(part, units, world.members, world.demand, listed) for part in scenario.product)
+    products = tuple(world.product(part) for part in scenario.product)
     engine = start(world, products, scenario.seed, correctable=1 << 31)
     return Folder(path, scenario, units, book, world, products, engine)
 

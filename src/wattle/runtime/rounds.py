@@ -35,7 +35,7 @@ def round_events(
     while True:
         for cohort, view in zip(cohorts, views, strict=True):
             yield OrdersSubmitted(at_s, product, cohort.respond(call, view))
-        answered.clear()
+        answered.clear()  # effects of earlier events are of no use here
         yield GateClosed(at_s, product)
         asked = next((effect for effect in answered if isinstance(effect, Asked)), None)
         if asked is None:

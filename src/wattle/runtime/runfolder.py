@@ -55,6 +55,8 @@ def write_run(
         files[f"rules/{rule.slug}/seals.npy"] = _npy(done.collector.seals)
         files[f"rules/{rule.slug}/price.npy"] = _npy(done.result.price)
         files[f"rules/{rule.slug}/bills.csv"] = _bills_csv(world, done)
+    for rule in rules:
+        files.update(_rule_files(rule))
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,10 @@ def write_run(
         "rules": [
             {
                 "name": rule.name,
-                "mechanisms": [part.model_dump(exclude_none=True) for part in rule.products],
+                "mechanisms": [
+                    {**part.model_dump(exclude_none=True), "mechanism": _stored_name(rule, place)}
+                    for place, part in enumerate(rule.products)
+                ],
                 "state_hash": done.result.state_hash,
                 "energy_error": done.result.energy_error,
                 "money_error": done.result.money_error,
@@ -103,9 +108,21 @@ def sealed_json(manifest: Mapping[str, Any]) -> str:
     return plain[: -len("\n}")] + f',\n "seal": "{seal}"\n}}\n'
 
 
-def open_run(folder: Path) -> Run:
-    """Read a run for `explain` and `verify`; the readings come from the run, not from their old source."""
+def open_run(folder: Path, trust: bool = False) -> Run:
+    """Read a run for `explain` and `verify`; the readings come from the run, not from their old source.
+
+    A run whose rule came from a file carries that file. Its code is run only with `trust`.
+    """
     manifest = read_manifest(folder)
+    for rule in manifest["rules"]:
+        for part in rule["mechanisms"]:
+            if ".py" in part["mechanism"]:
+                if not trust:
+                    raise InputError(
+                        f"{folder} uses a rule from a file, {part['mechanism']}. To compute it again runs that file: "
+                        "read it, and if you trust it add --trust"
+                    )
+                part["mechanism"] = str(folder / part["mechanism"])
     text = _read(folder / "scenario.toml").decode("utf-8", "replace")
     scenario = parse_scenario(text, str(folder / "scenario.toml"))
     world = _stored_world(folder, manifest, scenario)
@@ -203,6 +220,22 @@ def write_parquet(path: Path, world: World, finished: Sequence[Finished]) -> Non
         )
     finally:
         connection.close()
+
+
+def _stored_name(rule: Rule, place: int) -> str:
+    mechanism = rule.products[place].mechanism
+    _, dot, wanted = mechanism.partition(".py")
+    return f"rules/{rule.slug}/rule-{place}.py{wanted}" if dot else mechanism
+
+
+def _rule_files(rule: Rule) -> dict[str, bytes]:
+    """Return the files of rules that are no registered names, as they are kept in the run."""
+    found = {}
+    for place, part in enumerate(rule.products):
+        path, dot, _ = part.mechanism.partition(".py")
+        if dot:
+            found[_stored_name(rule, place).partition(".py")[0] + ".py"] = _read(Path(path + ".py"))
+    return found
 
 
 def _members_csv(world: World) -> bytes:

@@ -14,22 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.agents.cohort import Cohort, FixedLimits, View
-from wattle.core.messages import Call
 from wattle.core.tables import Readings
 from wattle.core.timegrid import TimeGrid
 from wattle.engine.engine import Engine, Rules
 from wattle.engine.events import (
     Effect,
     Event,
-    GateClosed,
-    GateOpened,
     IntervalsEnded,
     MembersJoined,
-    OrdersSubmitted,
     ReadingsReceived,
     TariffPublished,
 )
 from wattle.engine.gate import Product
+from wattle.runtime.rounds import negotiators, round_events
 from wattle.runtime.world import World
 
 ROWS_PER_BLOCK = 100_000
@@ -47,17 +44,27 @@ def block_length(grid: TimeGrid, members: int, products: tuple[Product, ...]) ->
     return min(max(1, ROWS_PER_BLOCK // (max(members, 1) * day)) * day, grid.count)
 
 
-def world_events(world: World, products: tuple[Product, ...], cohort: Cohort, length: int) -> Iterator[Event]:
-    """Yield every event of a run in order; orders come in one batch for each gate."""
+def world_events(
+    world: World, products: tuple[Product, ...], cohort: Cohort, length: int, answered: list[Effect] | None = None
+) -> Iterator[Event]:
+    """Yield every event of a run in order; orders come in one batch for each gate.
+
+    Rules that ask the members again need to be heard: whoever handles an event puts its effects into `answered`.
+    """
     yield MembersJoined(world.grid.start_s, tuple(int(who) for who in world.participants))
     yield TariffPublished(world.grid.start_s, 0, world.tariff.retail, world.tariff.feed_in)
     for first in range(0, world.grid.count, length):
         stop = min(first + length, world.grid.count)
-        yield from block_events(world, products, cohort, world.net[first:stop], first)
+        yield from block_events(world, products, cohort, world.net[first:stop], first, answered)
 
 
 def block_events(
-    world: World, products: tuple[Product, ...], cohort: Cohort, net: NDArray[Any], first: int
+    world: World,
+    products: tuple[Product, ...],
+    cohort: Cohort,
+    net: NDArray[Any],
+    first: int,
+    answered: list[Effect] | None = None,
 ) -> Iterator[Event]:
     """Yield the events of the intervals from `first` on with the readings `net` [T, N]."""
     stop = first + net.shape[0]
@@ -65,10 +72,9 @@ def block_events(
     for product in products:
         if product.metered:
             continue
-        yield GateOpened(before, product.name, first, stop)
-        call = Call(product.name, first, stop)
-        yield OrdersSubmitted(before, product.name, cohort.respond(call, View(net)))
-        yield GateClosed(before, product.name)
+        members = members_for(product, world, cohort)
+        heard = [] if answered is None else answered
+        yield from round_events(product.name, first, stop, [members], [View(net)], heard, before)
     yield ReadingsReceived(after, readings_of(world, net, first))
     yield IntervalsEnded(after, first, stop)
 
@@ -88,6 +94,15 @@ def start(world: World, products: tuple[Product, ...], seed: int, correctable: i
     return Engine(Rules(products, world.charges, seed, 1, correctable), len(world.members))
 
 
+def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:
+    """Return the members as this rule needs them: a negotiation asks for curves, all others for limits."""
+    penalty = getattr(product.mechanism, "penalty", None)
+    if penalty is None:
+        return cohort
+    most = np.abs(world.net).max(axis=0).astype(np.int64)
+    return negotiators(world.participants, world.limits["buy"], world.limits["sell"], most, float(penalty))
+
+
 def cohort_of(world: World) -> FixedLimits:
     """Return all members of the world as one cohort with their drawn limits."""
     return FixedLimits(world.participants, world.limits["buy"], world.limits["sell"])
@@ -103,8 +118,11 @@ def simulate(
     """Run the world through one engine; `observe` gets the effects of each event."""
     engine = start(world, products, seed)
     length = block_length(world.grid, len(world.members), products)
-    for event in world_events(world, products, cohort_of(world), length):
-        observe(engine.handle(event))
+    answered: list[Effect] = []
+    for event in world_events(world, products, cohort_of(world), length, answered):
+        effects = engine.handle(event)
+        answered.extend(effects)
+        observe(effects)
         if progress is not None and isinstance(event, IntervalsEnded):
             progress(event.stop, world.grid.count)
     return engine

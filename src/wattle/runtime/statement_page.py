@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from html import escape
 
 _STYLE = """
@@ -41,12 +42,7 @@ class Statement:
 def statement_page(statement: Statement) -> bytes:
     """Return the page of one statement."""
     kind = "Difference statement" if statement.difference else "Statement"
-    money = f"{statement.total.lstrip('-')} {statement.currency}"
-    earns = statement.total.startswith("-")
-    if statement.difference:
-        result = f"You get back {money}" if earns else f"You still pay {money}"
-    else:
-        result = f"You receive {money}" if earns else f"You pay {money}"
+    result = f"You {_pays(statement.total, statement.difference)} {statement.currency}"
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{value} kWh</td></tr>" for name, value in statement.energy)
     lines = "".join(
         f"<tr><td>{escape(name)}</td><td>{value} {escape(statement.currency)}</td></tr>"
@@ -54,9 +50,11 @@ def statement_page(statement: Statement) -> bytes:
     )
     alone = ""
     if statement.alone is not None:
+        gain = Decimal(statement.alone) - Decimal(statement.total)
+        better = "better" if gain >= 0 else "worse"
         alone = (
-            f'<p class="soft">Without the community the same energy would cost {statement.alone} '
-            f"{escape(statement.currency)}.</p>"
+            f'<p class="soft">Without the community you would {_pays(statement.alone)} '
+            f"{escape(statement.currency)}: {abs(gain)} {escape(statement.currency)} {better} with it.</p>"
         )
     body = f"""
 <p class="soft">{escape(statement.community)}</p>
@@ -70,6 +68,14 @@ def statement_page(statement: Statement) -> bytes:
 {escape(" + ".join(statement.rules) or "no rule")}; round {statement.round} of this folder. This is a proposal until the
 community's operator confirms it.</p>"""
     return _page(f"{kind} {statement.name}", body)
+
+
+def _pays(amount: str, difference: bool = False) -> str:
+    """Say an amount in words: above zero is paid, below zero received."""
+    plain = amount.removeprefix("-")
+    if amount.startswith("-"):
+        return f"get back {plain}" if difference else f"receive {plain}"
+    return f"still pay {plain}" if difference else f"pay {plain}"
 
 
 def index_page(title: str, number: int, periods: Sequence[tuple[str, str, list[tuple[str, str]]]]) -> bytes:

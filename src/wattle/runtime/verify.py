@@ -28,17 +28,21 @@ class Problem:
     text: str
 
 
-def verify_run(folder: Path, progress: Callable[[str, int, int], None] | None = None) -> list[Problem]:
+def verify_run(
+    folder: Path, progress: Callable[[str, int, int], None] | None = None, trust: bool = False
+) -> list[Problem]:
     """Return every problem of a run; an empty list means that all of it stands as it was computed."""
     try:
         manifest = read_manifest(folder)
     except InputError as problem:
         return [Problem("manifest.json", 0, str(problem))]
+    if not trust and any(".py" in part["mechanism"] for rule in manifest["rules"] for part in rule["mechanisms"]):
+        open_run(folder)  # says what --trust is for
     changed = [name for name in manifest["files"] if _hash(folder / name) != manifest["files"][name]]
     changed += [name for name in _strangers(folder, manifest["files"]) if name != "manifest.json"]
     found: list[Problem] = []
     try:
-        run = open_run(folder)
+        run = open_run(folder, trust)
         for done, rule, noted in zip(
             run_rules(run.world, run.scenario, run.rules, progress), run.rules, manifest["rules"], strict=True
         ):
@@ -105,13 +109,17 @@ class Report:
     summary: str
 
 
-def verify_folder(folder: Path, progress: Callable[[str, int, int], None] | None = None) -> Report:
+def verify_folder(folder: Path, progress: Callable[[str, int, int], None] | None = None, trust: bool = False) -> Report:
     """Check a run or a settled folder, whichever lies there."""
     from wattle.runtime.verify_folder import verify_settled
 
     if (folder / "journal.sqlite").is_file() and not (folder / "manifest.json").is_file():
         return Report(*verify_settled(folder, progress))
-    problems = verify_run(folder, progress)
+    if not (folder / "manifest.json").is_file():
+        raise InputError(
+            f"{folder} is neither a run (made by `wattle try` or `wattle run`) nor a folder that was settled"
+        )
+    problems = verify_run(folder, progress, trust)
     if problems:
         return Report(problems, "")
     manifest = read_manifest(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from wattle.core.messages import Tariff
 from wattle.core.tables import FIRST_MEMBER
 from wattle.core.timegrid import TimeGrid
 from wattle.core.units import Units
+from wattle.engine.gate import Product
 from wattle.ledger.fees import Charge
-from wattle.scenario.build import charges_of, limit_range, tariff_of, units_of
-from wattle.scenario.schema import Scenario
+from wattle.scenario.build import charges_of, limit_range, product_of, tariff_of, units_of
+from wattle.scenario.schema import ProductSection, Scenario
 
 VILLAGE_NOTES = (
     "The village is the SimBench low-voltage grid 1-LV-rural3--2-sw with its year 2016 of quarter-hours "
@@ -57,6 +58,17 @@ class World:
     limits: Mapping[str, I64]  # "buy", "sell" -> [N] ticks
     notes: tuple[str, ...] = ()
     behind: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # "load", "sun" -> [T, N] where known
+    listed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # "shares", "ranks" -> member -> value
+
+    def part(self, count: int) -> World:
+        """Return the first `count` intervals."""
+        count = min(count, self.grid.count)
+        tariff = Tariff(0, self.tariff.retail[:count], self.tariff.feed_in[:count])
+        return replace(self, grid=self.grid.part(0, count), net=self.net[:count], tariff=tariff)
+
+    def product(self, part: ProductSection) -> Product:
+        """Build a product of a scenario for these members."""
+        return product_of(part, self.units, self.members, self.demand, self.listed)
 
     @property
     def participants(self) -> NDArray[np.int32]:

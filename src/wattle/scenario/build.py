@@ -15,7 +15,7 @@ from wattle.core.units import PRICE_MAX, Units, exact
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, Charge, ticks_on
-from wattle.market.mechanism import MECHANISMS, Claim
+from wattle.market.mechanism import Claim
 from wattle.scenario.schema import ProductSection, Scenario
 
 _PAYEE = {
@@ -31,7 +31,10 @@ _CODE = {"network": NETWORK, "levy": LEVY, "tax": TAX, "platform": PLATFORM}
 def units_of(scenario: Scenario) -> Units:
     """Return lot, tick and currency."""
     part = scenario.units
-    return Units.parse(part.lot_wh, part.tick_per_kwh, part.currency)
+    try:
+        return Units.parse(part.lot_wh, part.tick_per_kwh, part.currency)
+    except InputError as problem:
+        raise InputError(f"section [units]: {problem}") from None
 
 
 def charges_of(scenario: Scenario, units: Units) -> tuple[Charge, ...]:
@@ -83,23 +86,15 @@ def product_of(
     A key may be given as "by demand" (each member's energy, `demand` [N]), "equal", or "from members": then `listed`
     holds the value of each member, by the name of the parameter.
     """
-    from wattle.scenario.plugins import load_mechanisms, mechanism_parameters
+    from wattle.scenario.plugins import find_mechanism, mechanism_parameters
 
-    load_mechanisms()
-    entry = MECHANISMS[part.mechanism]
-    settings: dict[str, Any] = {}
-    for key, value in part.parameters().items():
-        if value == "by demand":
-            value = dict(zip(members, (int(lots) for lots in demand), strict=True))
-        elif value == "from members":
-            value = (listed or {}).get(key)
-            if not value:
-                raise InputError(f"{part.mechanism}.{key}: the table of members has no column for it")
-        elif value == "equal":
-            value = dict.fromkeys(members, 1)
-        settings[key] = value
-    ids = {name: FIRST_MEMBER + number for number, name in enumerate(members)}
-    parameters: Mapping[str, Any] = mechanism_parameters(entry, settings, units, ids)
+    try:
+        entry = find_mechanism(part.mechanism)
+        settings = {key: _filled(part, key, value, members, demand, listed) for key, value in part.parameters().items()}
+        ids = {name: FIRST_MEMBER + number for number, name in enumerate(members)}
+        parameters: Mapping[str, Any] = mechanism_parameters(entry, settings, units, ids)
+    except InputError as problem:
+        raise InputError(f"section [[product]] {part.name or part.mechanism}: {problem}") from None
     return Product(
         name=part.name or part.mechanism,
         mechanism=entry.build(dict(parameters)),
@@ -108,6 +103,27 @@ def product_of(
         floor=-PRICE_MAX,
         separable=Claim.SEPARABLE in entry.claims,
     )
+
+
+def _filled(
+    part: ProductSection,
+    key: str,
+    value: Any,
+    members: tuple[str, ...],
+    demand: NDArray[np.int64],
+    listed: Mapping[str, Mapping[str, Any]] | None,
+) -> Any:
+    """Return the value of a key, with "by demand", "equal" and "from members" written out for each member."""
+    if value == "by demand":
+        return dict(zip(members, (int(lots) for lots in demand), strict=True))
+    if value == "equal":
+        return dict.fromkeys(members, 1)
+    if value == "from members":
+        found = (listed or {}).get(key)
+        if not found:
+            raise InputError(f"{part.mechanism}.{key}: the table of members has no column for it")
+        return found
+    return value
 
 
 def _ticks(units: Units, text: str, key: str) -> int:

@@ -87,6 +87,9 @@ def load_file(path: str | PathLike[str]) -> list[Entry]:
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "there is no such file"
         raise InputError(f"{path}: {what}; expected a Python file")
+    key, content = str(file.resolve()), file.read_bytes()
+    if key in _LOADED and _LOADED[key][0] == content:  # threads that run rules side by side must not load it again
+        return _LOADED[key][1]
     there = next((module for module in list(sys.modules.values()) if _is_at(module, file)), None)
     if there is not None and not there.__name__.startswith(_FILE_MODULE):
         found = _of_module(there.__name__)
@@ -94,7 +97,11 @@ def load_file(path: str | PathLike[str]) -> list[Entry]:
         found = _run_file(file)
     if not found:
         raise InputError(f"{path}: registers no market rule; put wattle.market.mechanism.mechanism above a class")
+    _LOADED[key] = (content, found)
     return found
+
+
+_LOADED: dict[str, tuple[bytes, list[Entry]]] = {}
 
 
 _FILE_MODULE = "wattle_rule_file_"
@@ -113,7 +120,11 @@ def _run_file(file: Path) -> list[Entry]:
     sys.modules[name] = module  # dataclasses and type hints look their module up
     try:
         spec.loader.exec_module(module)
-        taken = [key for key, entry in before.items() if registered[key] is not entry]
+        taken = [
+            key
+            for key, entry in before.items()
+            if registered[key] is not entry and not entry.cls.__module__.startswith(_FILE_MODULE)  # a newer file wins
+        ]
         if taken:
             raise InvariantError(f"the name {taken[0]!r} is taken by another rule; choose a name of its own")
     except (Exception, SystemExit) as problem:

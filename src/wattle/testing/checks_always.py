@@ -128,22 +128,25 @@ def prices_within(trial: Trial) -> str | None:
 
     Price takers without a tariff leave a rule free to post a price of its own, up to the largest.
     """
-    orders, trades, tariff = trial.outcome.orders, trial.outcome.clearing.trades, trial.case.tariff
+    orders, clearing, tariff = trial.outcome.orders, trial.outcome.clearing, trial.case.tariff
+    trades, prices = clearing.trades, clearing.prices
+    interval = np.concatenate((trades.interval, trades.interval, prices.interval))
+    zone = np.concatenate((trades.zone, trades.zone, prices.zone))
+    price = np.concatenate((trades.buy_price, trades.sell_price, prices.price))
     worth = values(trial.case, orders)
-    for interval, zone in dict.fromkeys(zip(trades.interval.tolist(), trades.zone.tolist(), strict=True)):
-        group = (orders.interval == interval) & (orders.zone == zone)
+    for when, where in dict.fromkeys(zip(interval.tolist(), zone.tolist(), strict=True)):
+        group = (orders.interval == when) & (orders.zone == where)
         takers = group & (np.abs(worth) == ANY_PRICE)
         known = [0, *worth[group & ~takers].tolist()]
         if takers.any():
             known += [-PRICE_MAX, PRICE_MAX]
         if tariff is not None:
-            known += [int(price[0]) for price in tariff.at(np.array([interval], np.int32))]
-        here = (trades.interval == interval) & (trades.zone == zone)
-        for price in (trades.buy_price[here], trades.sell_price[here]):
-            if price.max() > max(known):
-                return f"price {price.max()} is above everything that was named ({max(known)})"
-            if price.min() < min(known):
-                return f"price {price.min()} is below everything that was named ({min(known)})"
+            known += [int(each[0]) for each in tariff.at(np.array([when], np.int32))]
+        here = price[(interval == when) & (zone == where)]
+        if here.max() > max(known):
+            return f"price {here.max()} is above everything that was named ({max(known)})"
+        if here.min() < min(known):
+            return f"price {here.min()} is below everything that was named ({min(known)})"
     return None
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from wattle.core.messages import Tariff
 from wattle.core.registry import Entry
-from wattle.core.tables import ANY_PRICE, Orders
+from wattle.core.tables import ANY_PRICE, ANYONE, Orders
 from wattle.core.units import decimal_text
 from wattle.market.mechanism import MECHANISMS, Claim, Mechanism
 from wattle.testing import checks_always as always
@@ -202,7 +202,7 @@ def _simpler(case: Case) -> Iterator[Case]:
     in_order = np.argsort(orders.id, kind="stable")
     if (in_order != np.arange(rows)).any():
         yield replace(case, orders=orders.take(in_order))
-    for name, plain in (("interval", 0), ("zone", 0), ("partner", -1)):
+    for name, plain in (("interval", 0), ("zone", 0), ("partner", ANYONE)):
         if (getattr(orders, name) != plain).any():
             yield replace(case, orders=orders.replace(**{name: np.full(rows, plain)}))
     for row in range(min(rows, 12)):
@@ -215,11 +215,13 @@ def _simpler(case: Case) -> Iterator[Case]:
 
 
 def _fewer(orders: Orders) -> Iterator[Orders]:
-    """Yield the orders without a half, a quarter, ... a single one of them."""
+    """Yield the orders without a half, a quarter, ... a single one of them; a named partner stays in the book."""
     size = len(orders) // 2
     while size > 0:
         for first in range(0, len(orders), size):
-            yield orders.take(np.r_[0:first, min(first + size, len(orders)) : len(orders)])
+            left = orders.take(np.r_[0:first, min(first + size, len(orders)) : len(orders)])
+            if np.isin(left.partner, [ANYONE, *left.participant]).all():
+                yield left
         size //= 2
     if len(orders) == 1:
         yield orders.take(slice(0, 0))

@@ -20,7 +20,7 @@ from wattle.core.tables import ANY_PRICE, ANYONE, FIRST_MEMBER, Orders
 from wattle.core.units import PRICE_MAX, QUANTITY_MAX, Units, decimal_text
 
 UNITS = Units.parse(lot_wh="1", tick_per_kwh="0.0001")
-"""The units in which a book is written as CSV; they are those that `wattle clear` starts from."""
+"""The units in which a book is written as CSV; `wattle clear --lot-wh 1 --tick-per-kwh 0.0001` counts in them too."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _book(rng: np.random.Generator, kind: Kind) -> Orders:
     quantity = np.where(rng.random(rows) < kind.huge, QUANTITY_MAX - rng.integers(0, 9, rows), quantity)
     participant = FIRST_MEMBER + rng.integers(0, members, rows)
     partner = FIRST_MEMBER + rng.integers(0, members, rows)
-    named = (rng.random(rows) < kind.named) & (partner != participant)
+    named = (rng.random(rows) < kind.named) & (partner != participant) & np.isin(partner, participant)
     interval, zone = rng.integers(0, kind.intervals, rows), rng.integers(0, kind.zones, rows)
     number = np.cumsum(rng.integers(1, 4, rows))
     if rng.random() < kind.shuffled:

@@ -119,8 +119,7 @@ def filled_groups(draw):
 def test_pairs_give_everybody_his_lots_in_order_of_merit(groups, random):
     starts, side, fill = groups
     merit = np.concatenate(
-        [np.zeros(0, np.int64)]
-        + [random.sample(range(a, b), b - a) for a, b in pairwise(starts.tolist())]
+        [np.zeros(0, np.int64)] + [random.sample(range(a, b), b - a) for a, b in pairwise(starts.tolist())]
     ).astype(np.int64)
     room = np.count_nonzero(fill)
     buy, sell, lots = (np.full(room, -7, np.int64) for _ in range(3))

@@ -46,7 +46,9 @@ def test_what_is_no_number_is_refused(text):
         exact(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.25", Fraction(1, 4)), (" -3 ", -3), ("1e-3", Fraction(1, 1000)), (7, 7)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("0.25", Fraction(1, 4)), (" -3 ", -3), ("1e-3", Fraction(1, 1000)), (7, 7)]
+)
 def test_numbers_are_exact(text, value):
     assert exact(text) == value
 

@@ -169,7 +169,13 @@ def test_merit_puts_the_best_first_and_the_unfilled_last(kind):
 
 @pytest.mark.parametrize(
     ("limits", "expected"),
-    [([], False), ([1, 2], False), ([1, ANY_PRICE], True), ([-ANY_PRICE], True), ([ANY_PRICE - 1, 1 - ANY_PRICE], False)],
+    [
+        ([], False),
+        ([1, 2], False),
+        ([1, ANY_PRICE], True),
+        ([-ANY_PRICE], True),
+        ([ANY_PRICE - 1, 1 - ANY_PRICE], False),
+    ],
 )
 def test_price_takers_are_seen(limits, expected):
     assert any_taker(np.array(limits, np.int64), ANY_PRICE) == expected

@@ -1,7 +1,6 @@
 """The sample village: shares, energy and correlation as its README says, and a part is cut out of the whole."""
 
 import re
-import time
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -171,12 +170,6 @@ def test_day_kinds():
     assert kinds[:5].tolist() == [2, 1, 2, 0, 0]  # New Year's Day is a Friday
     assert sorted(set(kinds.tolist())) == list(range(9))
     assert kinds[JUNE_WEEK : JUNE_WEEK + 7].tolist() == [3, 3, 3, 3, 3, 4, 5]
-
-
-def test_loading_is_quick():
-    begin = time.perf_counter()
-    load_village()
-    assert time.perf_counter() - begin < 3  # about 0.3 s alone; the rest is room for a busy machine
 
 
 def test_the_grid_is_a_tree_with_all_that_a_power_flow_needs(village):
