@@ -121,7 +121,7 @@ def simulate(
     answered: list[Effect] = []
     for event in world_events(world, products, cohort_of(world), length, answered):
         effects = engine.handle(event)
-        answered.extend(effects)
+        answered[:] = effects  # of this event only, so that a year fits into little memory
         observe(effects)
         if progress is not None and isinstance(event, IntervalsEnded):
             progress(event.stop, world.grid.count)
