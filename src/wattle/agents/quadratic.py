@@ -13,11 +13,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from wattle.agents.cohort import View
+from wattle.agents.cohort import FixedLimits, View
 from wattle.core.columns import F64, I32, I64
 from wattle.core.messages import Call
-from wattle.core.segments import apportion, cells
-from wattle.core.tables import ANYONE, BUY, SELL, Orders
+from wattle.core.segments import apportion
+from wattle.core.tables import BUY, SELL, Orders
 
 
 def answer(
@@ -133,18 +133,8 @@ class QuadraticMembers:
         return Orders.concat(*parts)
 
     def _open(self, call: Call, view: View) -> Orders:
-        time, who, lots = cells(view.expected)
-        buys = lots > 0
-        return Orders(
-            id=np.zeros(who.size, np.int64),
-            participant=self.members[who],
-            zone=np.zeros(who.size, np.int32),
-            interval=time + np.int32(call.first),
-            side=np.where(buys, np.int8(1), np.int8(-1)),
-            quantity=np.abs(lots),
-            limit=np.rint(np.where(buys, self.buy[who], self.sell[who])).astype(np.int64),
-            partner=np.full(who.size, ANYONE, np.int32),
-        )
+        buy, sell = (np.rint(value).astype(np.int64) for value in (self.buy, self.sell))
+        return FixedLimits(self.members, buy, sell).respond(call, view)
 
     def _side(self, call: Call, view: View, side: int, who: I32, before: I64) -> I64:
         """Return the lots that the members want on this side of each quote."""
