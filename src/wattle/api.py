@@ -94,7 +94,7 @@ def clear_book(
         raise InputError(_REFUSALS[answer.refused].format(rule=name))
     left = _left(book.orders, answer.trades)
     backed = Trades.empty()
-    if tariff is not None and answer.refused is None:
+    if tariff is not None and answer.unusable is None:
         backed = _backstop(book.orders, left, tariff)
         left = left - _left_by(book.orders, backed)
     trades = _in_order(Trades.concat(answer.trades, backed))

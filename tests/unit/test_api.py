@@ -94,7 +94,8 @@ def test_json_holds_the_same_with_all_digits():
 def test_an_empty_book_gives_an_empty_result():
     for name in NAMES:
         result = wattle.clear(name, [], **UTILITY)
-        assert (result.trades, result.prices, result.unfilled, result.refused) == ([], [], [], None)
+        assert (result.trades, result.prices, result.unfilled) == ([], [], [])
+        assert result.refused == "the book is empty"
         assert [row["member"] for row in result.balances] == ["utility"]
         json.loads(result.to_json())
 

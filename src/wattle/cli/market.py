@@ -158,7 +158,7 @@ def _show_result(result: Result) -> None:
     from wattle.runtime.cleared import TABLES
 
     if result.refused:
-        typer.echo(f"{result.mechanism} refuses this book: {result.refused}\n")
+        typer.echo(f"{result.mechanism} trades nothing: {result.refused}\n")
     for name in TABLES:
         rows = getattr(result, name)
         if not rows:

@@ -38,7 +38,13 @@ class Reject(IntEnum):
     NO_PRICE = 22
     TOO_LARGE = 23
     UNKNOWN_MEMBER_IN_KEY = 24
+    EMPTY_BOOK = 25
+    ONE_SIDED = 26
+    NO_PARTNERS = 27
+    NO_CURVE = 28
+    UNEQUAL_NUMBERS = 29
     WRONG_STATE = 30
+    TOO_MANY_MEMBERS = 31
 
 
 REASONS: dict[Reject, str] = {
@@ -60,8 +66,17 @@ REASONS: dict[Reject, str] = {
     Reject.NO_PRICE: "no order names a price, so none can be formed",
     Reject.TOO_LARGE: "quantity times price does not fit into 64 bits",
     Reject.UNKNOWN_MEMBER_IN_KEY: "the key names a member who is not there",
+    Reject.EMPTY_BOOK: "the book is empty",
+    Reject.ONE_SIDED: "the book has buyers only or sellers only",
+    Reject.NO_PARTNERS: "nobody in the book has a partner to deal with",
+    Reject.NO_CURVE: "the rule needs curves: orders at several prices, or members who answer its quotes",
+    Reject.UNEQUAL_NUMBERS: "the rule needs as many buyers as sellers in each zone and interval",
+    Reject.TOO_MANY_MEMBERS: "the rule looks at all coalitions and takes no group with so many members",
     Reject.WRONG_STATE: "this event does not fit the state of the gate or interval",
 }
+
+NOBODY_TO_TRADE_WITH = frozenset({Reject.EMPTY_BOOK, Reject.ONE_SIDED})
+"""Codes of a book in which nothing is wrong; the utility takes it as it is, and a run goes on."""
 
 
 def ensure(condition: object, message: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wattle.core.checks import Reject, ensure
+from wattle.core.checks import NOBODY_TO_TRADE_WITH, Reject, ensure
 from wattle.core.columns import I64
 from wattle.core.tables import Envelopes, Orders, Preferences, Prices, Profiles, Quotes, Trades, Transfers
 
@@ -88,6 +88,11 @@ class Clearing:
     def refuse(cls, code: Reject) -> Clearing:
         """Return a clearing that trades nothing and says why."""
         return cls(Trades.empty(), Prices.empty(), refused=code)
+
+    @property
+    def unusable(self) -> Reject | None:
+        """The code of a book that the rule cannot use; None also if there was just nobody to trade with."""
+        return None if self.refused in NOBODY_TO_TRADE_WITH else self.refused
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,14 @@ from wattle.core.checks import InputError, ensure
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered plug-in: its name, the frozen dataclass behind it, what it claims and where it comes from."""
+    """A registered plug-in: its name, the frozen dataclass behind it, what it claims, where it comes from, how bids are read."""
 
     name: str
     cls: type
     claims: frozenset[str] = frozenset()
     source: str = ""
     when: str = ""
+    bids: str = ""
 
     @property
     def summary(self) -> str:

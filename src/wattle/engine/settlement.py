@@ -154,10 +154,10 @@ def _take_rest(
 
 
 def refusal(settlement: Settlement) -> Reject | None:
-    """Return the code of the first rule that refused its book, if any did."""
+    """Return the code of the first rule that cannot use its book, if there is one."""
     for _, clearing in settlement.clearings:
-        if clearing.refused is not None:
-            return clearing.refused
+        if clearing.unusable is not None:
+            return clearing.unusable
     return None
 
 

@@ -7,15 +7,19 @@ and answers with a `Clearing` (the gate is done) or a `Quote` (ask the members a
 - every lot of every order is traded, resting or expired;
 - results are integers, floats may be used inside;
 - equal prices are served by order id, and the order of the rows does not matter;
-- a book that the rule cannot price comes back whole, with a code.
+- a book that the rule cannot price comes back whole, with a code. An empty book and one with buyers or sellers only
+  get theirs here, so that no rule has to look for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from functools import wraps
+from typing import Any, Protocol, TypeVar
 
+from wattle.core.checks import Reject
 from wattle.core.messages import Clearing, Context, Memory, Quote
 from wattle.core.registry import Registry
 from wattle.core.tables import Orders
@@ -48,6 +52,12 @@ EXACT = Claim.EXACT
 GATE = "at gate closure"
 METERED = "after delivery"
 
+LIMITS = "limit orders"  # a quantity, and the most (or least) that a lot may cost
+ANSWERS = "answers to quotes"  # what a member wants at the quoted prices, from a curve that stays with him
+SCHEDULES = "schedules"  # what a member with devices wants in every interval of the gate, chosen as a whole
+MONEY = "sums of money"  # quantity x limit is spent, whatever it buys; the limit is no ceiling of the price
+"""How a rule reads what members send: its bidding format."""
+
 
 class Mechanism(Protocol):
     """A market rule."""
@@ -62,10 +72,40 @@ MECHANISMS = Registry("mechanism")
 _T = TypeVar("_T", bound=type)
 
 
-def mechanism(name: str, *, claims: set[Claim], source: str, when: str = GATE) -> Callable[[_T], _T]:
+def mechanism(
+    name: str, *, claims: set[Claim], source: str, when: str = GATE, bids: str = LIMITS
+) -> Callable[[_T], _T]:
     """Return a class decorator that registers a market rule.
 
     `source` names paper or standard; `when` says at what moment the rule usually runs: `GATE` on orders before
-    delivery, `METERED` on metered positions after it.
+    delivery, `METERED` on metered positions after it. `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES` or `MONEY`.
     """
-    return MECHANISMS.register(name, claims=frozenset(claims), source=source, when=when)  # type: ignore[return-value]
+    register = MECHANISMS.register(name, claims=frozenset(claims), source=source, when=when, bids=bids)
+
+    def file(cls: _T) -> _T:
+        cls.step = _says_why(cls.step)  # type: ignore[attr-defined]
+        return register(cls)  # type: ignore[return-value]
+
+    return file
+
+
+def _says_why(step: Any) -> Any:
+    """Wrap `step` so that a book with nobody to trade with is answered with its code."""
+
+    @wraps(step)
+    def told(self: Any, memory: Memory | None, orders: Orders, context: Context) -> Any:
+        after, answer = step(self, memory, orders, context)
+        if memory is None and isinstance(answer, Clearing) and answer.refused is None:
+            code = nobody_to_trade_with(orders)
+            if code and not (len(answer.trades) or len(answer.resting) or len(answer.transfers) or len(answer.prices)):
+                answer = replace(answer, refused=code)
+        return after, answer
+
+    return told
+
+
+def nobody_to_trade_with(orders: Orders) -> Reject | None:
+    """Return the code of a book that is empty or has one side only."""
+    if len(orders) == 0:
+        return Reject.EMPTY_BOOK
+    return Reject.ONE_SIDED if (orders.side == orders.side[0]).all() else None

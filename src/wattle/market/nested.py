@@ -83,7 +83,7 @@ class Nested:
             _, answer = rule.step(None, book, context)
             ensure(isinstance(answer, Clearing), f"nested: {self.inner} asks its members again; choose another rule")
             assert isinstance(answer, Clearing)
-            if answer.refused is not None:
+            if answer.unusable is not None:
                 if level == 0:
                     return None, Clearing.refuse(answer.refused)
                 traded.append(0)

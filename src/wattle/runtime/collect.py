@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wattle.core.checks import NOBODY_TO_TRADE_WITH
 from wattle.core.columns import I64
 from wattle.core.compiled import kernel
 from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
@@ -61,7 +62,7 @@ class Collector:
                 case Sealed():
                     seals = np.frombuffer(effect.hashes, np.uint8).reshape(-1, 32)
                     self.seals[effect.intervals - self._first] = seals
-                case Cleared(refused=code) if code is not None:
+                case Cleared(refused=code) if code is not None and code not in NOBODY_TO_TRADE_WITH:
                     self.refused = code
                 case _:
                     pass

@@ -12,6 +12,7 @@ from wattle.core.columns import Columns
 from wattle.core.messages import Clearing
 from wattle.core.tables import ANY_PRICE, ANYONE, FIRST_MEMBER, NO_ORDER, Orders, Prices, Trades, Transfers
 from wattle.core.units import PRICE_MAX
+from wattle.market.mechanism import MONEY, nobody_to_trade_with
 from wattle.testing.generators import book_of
 from wattle.testing.trial import Trial, differs, rows_of, run, values
 
@@ -126,7 +127,8 @@ def inputs_untouched(trial: Trial) -> str | None:
 def prices_within(trial: Trial) -> str | None:
     """No price lies beyond what somebody named: the limits of its group, the tariff, or nought.
 
-    Price takers without a tariff leave a rule free to post a price of its own, up to the largest.
+    Price takers without a tariff leave a rule free to post a price of its own, up to the largest. Where bids are sums
+    of money, all money of a group may meet a single lot.
     """
     orders, clearing, tariff = trial.outcome.orders, trial.outcome.clearing, trial.case.tariff
     trades, prices = clearing.trades, clearing.prices
@@ -140,6 +142,9 @@ def prices_within(trial: Trial) -> str | None:
         known = [0, *worth[group & ~takers].tolist()]
         if takers.any():
             known += [-PRICE_MAX, PRICE_MAX]
+        if trial.bids == MONEY:
+            money = np.maximum(worth, 0).astype(object) * orders.quantity * (orders.side > 0)
+            known.append(int(money[group & ~takers].sum()))
         if tariff is not None:
             known += [int(each[0]) for each in tariff.at(np.array([when], np.int32))]
         here = price[(interval == when) & (zone == where)]
@@ -174,6 +179,16 @@ def refused_whole(trial: Trial) -> str | None:
         if len(getattr(clearing, name)):
             return f"the book is refused ({clearing.refused.name}), and yet there are {name}"
     return None
+
+
+def says_why(trial: Trial) -> str | None:
+    """A book that is empty or has one side only is answered with its code, unless something came of it all the same."""
+    expected, outcome = nobody_to_trade_with(trial.case.orders), trial.outcome
+    clearing = outcome.clearing
+    done = any(len(table) for table in (clearing.trades, clearing.prices, clearing.transfers, clearing.resting))
+    if expected is None or outcome.rounds > 0 or done or clearing.unusable is not None:
+        return None
+    return None if clearing.refused == expected else f"expected the code {expected.name}, found {clearing.refused}"
 
 
 def storable(trial: Trial) -> str | None:

@@ -63,6 +63,7 @@ ALWAYS = (
     Check("no price beyond what was named", always.prices_within),
     Check("partner honoured or refused", always.partner_honoured, 4, ("named partners",)),
     Check("refused book comes back whole", always.refused_whole),
+    Check("says why nothing trades", always.says_why, 2, ("empty", "one-sided", "single order")),
     Check("memory can be stored", always.storable),
 )
 """What is tested on every rule."""

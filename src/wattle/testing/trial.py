@@ -20,7 +20,7 @@ from wattle.core.columns import I64, Columns
 from wattle.core.compiled import Kernel
 from wattle.core.messages import Clearing, Memory, Quote
 from wattle.core.tables import ANY_PRICE, BUY, SELL, Orders, Quotes
-from wattle.market.mechanism import Mechanism
+from wattle.market.mechanism import LIMITS, MECHANISMS, Mechanism
 from wattle.testing.generators import Case
 
 ROUNDS_MAX = 1000
@@ -57,6 +57,11 @@ class Trial:
         if isinstance(self._result, Exception):
             raise self._result
         return self._result
+
+    @property
+    def bids(self) -> str:
+        """How the rule reads its orders, as it is registered."""
+        return next((entry.bids for entry in MECHANISMS if entry.cls is type(self.rule)), LIMITS)
 
     def again(self, orders: Orders | None = None) -> Outcome:
         """Run the rule anew, with the same or other orders."""

@@ -294,14 +294,14 @@ def test_a_partner_is_refused(rule):
 def test_nothing_trades_in_an_empty_or_one_sided_or_uncrossed_book(rule, rows):
     clearing = clear(rule, book_of(rows))
     assert len(clearing.trades) == len(clearing.prices) == 0
-    assert clearing.refused is None
+    assert clearing.unusable is None
 
 
 @pytest.mark.parametrize("rule", [TradeReduction(), HuangAuction(), VickreyClarkeGroves()], ids=repr)
 def test_takers_alone_cannot_form_a_price(rule):
     takers = book_of([(8, BUY, 2, ANY_PRICE), (9, SELL, 2, -ANY_PRICE)])
     assert clear(rule, takers).refused == Reject.NO_PRICE
-    assert clear(rule, takers, Tariff.flat(30, 8)).refused is None
+    assert clear(rule, takers, Tariff.flat(30, 8)).unusable is None
 
 
 def test_prices_stay_where_somebody_named_them():

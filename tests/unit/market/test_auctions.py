@@ -202,7 +202,7 @@ def test_a_price_taker_without_a_tariff_comes_first_and_pays_what_others_name():
 def test_takers_alone_form_no_price(rule):
     takers = orders_of([(8, SELL, 1, None), (9, BUY, 1, None)])
     assert clear(rule, takers).refused == Reject.NO_PRICE
-    assert clear(rule, orders_of([(9, BUY, 1, None)])).refused is None  # nobody to trade with anyway
+    assert clear(rule, orders_of([(9, BUY, 1, None)])).unusable is None  # nobody to trade with anyway
     # Another interval has prices: there trade goes on, and the takers' lots stay unfilled.
     priced = orders_of([(8, SELL, 1, 3), (9, BUY, 1, 5)]).replace(id=[2, 3], interval=[1, 1])
     both = clear(rule, Orders.concat(takers, priced))
@@ -213,7 +213,8 @@ def test_takers_alone_form_no_price(rule):
 def test_empty_one_sided_and_partner_books(rule):
     for orders in (Orders.empty(), orders_of([(8, BUY, 2, 5)]), orders_of([(8, SELL, 2, 5), (9, SELL, 1, 5)])):
         clearing = clear(rule, orders)
-        assert (len(clearing.trades), len(clearing.prices), clearing.refused) == (0, 0, None)
+        code = Reject.ONE_SIDED if len(orders) else Reject.EMPTY_BOOK
+        assert (len(clearing.trades), len(clearing.prices), clearing.refused) == (0, 0, code)
     named = orders_of([(8, SELL, 1, 2), (9, BUY, 1, 5)]).replace(partner=[9, -1])
     assert clear(rule, named).refused == Reject.PARTNER_NOT_SUPPORTED
 

@@ -169,7 +169,7 @@ def test_limits():
     with pytest.raises(InvariantError, match="loss_per_mille_per_km"):
         MergeAndSplit(-1)
     assert clear([(1, 0, 0)] * (formation.MEMBERS_MAX + 1)).refused == Reject.TOO_LARGE
-    assert clear([(1, 0, 0)] * formation.MEMBERS_MAX).refused is None
+    assert clear([(1, 0, 0)] * formation.MEMBERS_MAX).unusable is None
     book = orders_of([(1, 0, 0), (-1, 0, 0)])
     assert MergeAndSplit().step(None, book, Context())[1].refused == Reject.NO_TARIFF
     named = book.replace(partner=[9, -1])

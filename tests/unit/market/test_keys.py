@@ -213,7 +213,8 @@ def test_limits_that_forbid_the_price_stand_aside():
 def test_empty_one_sided_and_partner_books(rule):
     for orders in (Orders.empty(), pool(5, []), pool(0, [4])):
         _, clearing = rule.step(None, orders, Context())
-        assert (len(clearing.trades), clearing.refused) == (0, None)
+        code = Reject.ONE_SIDED if len(orders) else Reject.EMPTY_BOOK
+        assert (len(clearing.trades), clearing.refused) == (0, code)
     _, clearing = rule.step(None, pool(5, [4]).replace(partner=[8, -1]), Context())
     assert clearing.refused == Reject.PARTNER_NOT_SUPPORTED
 

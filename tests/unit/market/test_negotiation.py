@@ -314,7 +314,7 @@ def test_nobody_names_a_price():
 def test_one_side_only_trades_nothing():
     memory, reply = BilateralAdmm().step(None, book_of([(8, 1, 10, 300)]), Context())
     assert memory is None
-    assert reply.refused is None
+    assert reply.unusable is None
     assert len(reply.trades) == 0
 
 

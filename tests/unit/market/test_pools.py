@@ -202,4 +202,5 @@ def test_pools_need_a_tariff_and_nobody_named(rule):
 def test_empty_and_one_sided_books(rule):
     for rows in ([], [(8, BUY, 2, None)], [(8, SELL, 2, None), (9, SELL, 2, 100)]):
         _, clearing = rule.step(None, orders_of(rows), Context(TARIFF))
-        assert (len(clearing.trades), len(clearing.prices), clearing.refused) == (0, 0, None)
+        code = Reject.ONE_SIDED if rows else Reject.EMPTY_BOOK
+        assert (len(clearing.trades), len(clearing.prices), clearing.refused) == (0, 0, code)

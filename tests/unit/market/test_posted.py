@@ -114,7 +114,7 @@ def test_one_side_alone_trades_nothing(book):
     for rule in (PostedOffers(), EqualIncrements(price_ticks=5)):
         clearing = rule.step(None, book, Context())[1]
         assert len(clearing.trades) == 0
-        assert clearing.refused is None
+        assert clearing.unusable is None
 
 
 def test_a_negative_weight_is_refused():

@@ -110,7 +110,7 @@ def test_partners_and_lonely_sides():
     assert Stackelberg().step(None, named, Context())[1].refused == Reject.PARTNER_NOT_SUPPORTED
     for empty in (Orders.empty(), book.take(slice(0, 1))):
         reply = Stackelberg().step(None, empty, Context())[1]
-        assert reply.refused is None
+        assert reply.unusable is None
         assert len(reply.trades) == 0
 
 
