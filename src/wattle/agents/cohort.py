@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wattle.core.columns import I32, I64
+from wattle.core.compiled import kernel
 from wattle.core.messages import Call
 from wattle.core.segments import cells
-from wattle.core.tables import ANYONE, Orders
+from wattle.core.tables import ANY_PRICE, ANYONE, Orders
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,8 @@ class Cohort(Protocol):
 class FixedLimits:
     """Each member trades all that he expects to need or to spare, at one limit for buying and one for selling.
 
-    `buy` and `sell` are ticks for each member; they never change.
+    `buy` and `sell` are ticks for each member; they never change. Asked at prices, he takes the best quote that his
+    limit allows (of equals the first), with all that he has; no quote that is good enough, no order.
     """
 
     members: I32
@@ -46,9 +48,27 @@ class FixedLimits:
     sell: I64
 
     def respond(self, call: Call, view: View) -> Orders:
-        """Bid for expected consumption, offer expected surplus, one order for each member and interval."""
+        """Bid for expected consumption, offer expected surplus: one order for each member and interval."""
         time, who, lots = cells(view.expected)
         buys = lots > 0
+        limit = np.where(buys, self.buy[who], self.sell[who])
+        partner = np.full(who.size, ANYONE, np.int32)
+        if call.round > 0:
+            good = np.zeros(who.size, np.int8)
+            row_of = np.full(view.expected.shape, -1, np.int64)
+            row_of[time, who] = np.arange(who.size)
+            place_of = np.full(int(max(self.members.max(initial=0), call.quotes.buyer.max(initial=0),
+                                       call.quotes.seller.max(initial=0))) + 1, -1, np.int64)  # fmt: skip
+            place_of[self.members] = np.arange(self.members.size)
+            quotes = call.quotes
+            _best_quotes(
+                quotes.interval, quotes.buyer, quotes.seller, quotes.price, call.first, self.members, place_of, row_of,
+                buys.astype(np.int8), np.ascontiguousarray(limit), np.zeros(who.size, np.int64), partner, good,
+            )  # fmt: skip
+            taken = good == 1
+            time, who, lots, buys, limit, partner = (
+                column[taken] for column in (time, who, lots, buys, limit, partner)
+            )
         return Orders(
             id=np.zeros(who.size, np.int64),
             participant=self.members[who],
@@ -56,9 +76,46 @@ class FixedLimits:
             interval=time + np.int32(call.first),
             side=np.where(buys, np.int8(1), np.int8(-1)),
             quantity=np.abs(lots),
-            limit=np.where(buys, self.buy[who], self.sell[who]),
-            partner=np.full(who.size, ANYONE, np.int32),
+            limit=limit,
+            partner=partner,
         )
+
+
+@kernel("r4 r4 r4 r8 i r4 r8 r82 r1 r8 w8 w4 w1")
+def _best_quotes(
+    interval: Any, buyer: Any, seller: Any, price: Any, first: Any, members: Any, place_of: Any, row_of: Any,
+    buys: Any, limit: Any, best: Any, partner: Any, good: Any,
+) -> Any:  # fmt: skip
+    """Find each row's best quote within its limit: `good` becomes 1, `best` its price, `partner` the other side.
+
+    `row_of` [K, N] is the row of each interval and member (-1: none), `place_of` the place of a participant among the
+    `members`.
+    """
+    for quote in range(interval.size):
+        time = interval[quote] - first
+        for buying in range(2):
+            who, other = (buyer[quote], seller[quote]) if buying == 1 else (seller[quote], buyer[quote])
+            begin, end = np.int64(0), np.int64(members.size)
+            if who >= 0:
+                begin = place_of[who]
+                end = begin + 1
+                if begin < 0:
+                    continue
+            for place in range(begin, end):
+                row = row_of[time, place]
+                if row < 0 or buys[row] != buying or members[place] == other:
+                    continue
+                asked, most = price[quote], limit[row]
+                if buying == 1:
+                    fits = most == ANY_PRICE or most >= asked
+                    better = good[row] == 0 or asked < best[row]
+                else:
+                    fits = most == -ANY_PRICE or most <= asked
+                    better = good[row] == 0 or asked > best[row]
+                if fits and better:
+                    good[row] = 1
+                    best[row] = asked
+                    partner[row] = other
 
 
 def drawn_limits(members: int, low: int, high: int, seed: int) -> I64:

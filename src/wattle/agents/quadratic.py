@@ -8,15 +8,15 @@ inertia makes a negotiation converge; it costs nothing at the end, when quantiti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattle.agents.cohort import FixedLimits, View
 from wattle.core.columns import F64, I32, I64
+from wattle.core.compiled import kernel
 from wattle.core.messages import Call
-from wattle.core.segments import apportion
+from wattle.core.segments import apportion_rows
 from wattle.core.tables import BUY, SELL, Orders
 
 
@@ -38,34 +38,59 @@ def answer(
     >>> answer(np.array([20.0, 24.0]), a=2.0, b=60.0, bounds=(0.0, 100.0)).tolist()
     [20.0, 0.0]
     """
-    cost, top = (quotes, b) if side == BUY else (-quotes, -b)
-    least, most = bounds
-    wanted = np.zeros(cost.size)
-    if cost.size == 0:
-        return wanted
-    if penalty <= 0:
-        best = int(np.argmin(cost))
+    before = np.zeros(quotes.size) if previous is None else previous
+    wanted = np.zeros(quotes.size)
+    _answer_one(
+        np.ascontiguousarray(side * quotes), a, side * b, bounds[0], bounds[1], penalty,
+        np.ascontiguousarray(before), np.zeros(quotes.size), wanted,
+    )  # fmt: skip
+    return wanted
+
+
+@kernel("rf f f f f f rf wf wf")
+def _answer_one(
+    cost: Any, a: Any, top: Any, least: Any, most: Any, penalty: Any, previous: Any, start: Any, wanted: Any
+) -> Any:
+    """Fill `wanted` [P] with the quantities at marginal value m: (m - start) / penalty where that is positive.
+
+    Partner e is wanted as soon as m is above `start[e]`; the sum of all is piecewise linear in m. `cost` and `top` are
+    those of a buyer; for a seller both have the other sign. `start` is scratch.
+    """
+    size = cost.size
+    if size == 0:
+        return
+    for row in range(size):
+        wanted[row] = 0.0
+        start[row] = cost[row] - penalty * previous[row]
+    if penalty <= 0.0:
+        best = 0
+        for row in range(1, size):
+            if cost[row] < cost[best]:
+                best = row
         wanted[best] = min(max((top - cost[best]) / a, least), most)
-        return wanted
-    # Partner e is wanted as soon as the marginal value m is above `start[e]`; the sum of all is piecewise linear in m.
-    start = cost - penalty * (np.zeros(cost.size) if previous is None else previous)
-    marginal = _level(start, penalty, top / a, 1 / a)
-    total = (top - marginal) / a
-    if not least <= total <= most:
-        marginal = _level(start, penalty, most if total > most else least, 0.0)
-    found: F64 = np.maximum(0.0, (marginal - start) / penalty)
-    return found
-
-
-def _level(start: F64, penalty: float, level: float, slope: float) -> float:
-    """Return m with sum(max(0, m - start)) / penalty = level - slope m."""
+        return
     order = np.sort(start)
-    count = np.arange(1, order.size + 1)
-    candidates = (level + np.cumsum(order) / penalty) / (count / penalty + slope)
-    active = np.flatnonzero(candidates > order)
-    if active.size:
-        return float(candidates[active[-1]])
-    return level / slope if slope else float(order[0])
+    marginal = _level(order, penalty, top / a, 1.0 / a)
+    total = (top - marginal) / a
+    if total > most:
+        marginal = _level(order, penalty, most, 0.0)
+    elif total < least:
+        marginal = _level(order, penalty, least, 0.0)
+    for row in range(size):
+        wanted[row] = max(0.0, (marginal - start[row]) / penalty)
+
+
+@kernel("rf f f f")
+def _level(order: Any, penalty: Any, level: Any, slope: Any) -> Any:
+    """Return m with sum(max(0, m - order)) / penalty = level - slope m; `order` is sorted."""
+    found = level / slope if slope > 0.0 else order[0]
+    so_far = 0.0
+    for row in range(order.size):
+        so_far += order[row]
+        candidate = (level + so_far / penalty) / ((row + 1) / penalty + slope)
+        if candidate > order[row]:
+            found = candidate
+    return found
 
 
 def whole_lots(quantities: F64) -> I64:
@@ -74,7 +99,48 @@ def whole_lots(quantities: F64) -> I64:
     >>> whole_lots(np.array([1.4, 1.4, 1.2])).tolist()
     [2, 1, 1]
     """
-    return apportion(int(np.rint(quantities.sum())), np.rint(quantities * 1024).astype(np.int64))
+    lots = np.zeros(quantities.size, np.int64)
+    _round_one(np.ascontiguousarray(quantities), lots, np.zeros(quantities.size, np.int64), np.zeros_like(lots))
+    return lots
+
+
+@kernel("rf w8 w8 w8")
+def _round_one(quantities: Any, lots: Any, weights: Any, remainders: Any) -> Any:
+    total = 0.0
+    for row in range(quantities.size):
+        total += quantities[row]
+        weights[row] = np.int64(np.rint(quantities[row] * 1024.0))
+    apportion_rows(np.int64(np.rint(total)), weights, lots, remainders)
+
+
+@kernel("r8 r8 rf rf rf rf rf i f wf w8")
+def _answer_groups(
+    rows: Any, starts: Any, price: Any, before: Any, a: Any, top: Any, most: Any, side: Any, penalty: Any,
+    wanted: Any, lots: Any,
+) -> Any:  # fmt: skip
+    """Answer many members and intervals: group g has the quotes `rows[starts[g] : starts[g + 1]]`.
+
+    `a`, `top` and `most` belong to the groups, `price` and `before` to the quotes; `lots` is filled by quote.
+    """
+    largest = 1
+    for group in range(starts.size - 1):
+        largest = max(largest, starts[group + 1] - starts[group])
+    cost, previous, start = np.empty(largest), np.empty(largest), np.empty(largest)
+    weights, remainders = np.empty(largest, np.int64), np.empty(largest, np.int64)
+    whole = np.empty(largest, np.int64)
+    for group in range(starts.size - 1):
+        first, size = starts[group], starts[group + 1] - starts[group]
+        for place in range(size):
+            row = rows[first + place]
+            cost[place] = side * price[row]
+            previous[place] = before[row]
+        _answer_one(
+            cost[:size], a[group], side * top[group], 0.0, most[group], penalty, previous[:size], start[:size],
+            wanted[:size],
+        )  # fmt: skip
+        _round_one(wanted[:size], whole[:size], weights[:size], remainders[:size])
+        for place in range(size):
+            lots[rows[first + place]] = whole[place]
 
 
 @dataclass
@@ -138,27 +204,21 @@ class QuadraticMembers:
 
     def _side(self, call: Call, view: View, side: int, who: I32, before: I64) -> I64:
         """Return the lots that the members want on this side of each quote."""
-        quotes, wanted = call.quotes, np.zeros(who.size, np.int64)
+        quotes, lots = call.quotes, np.zeros(who.size, np.int64)
         mine = np.flatnonzero(np.isin(who, self.members))
-        order = mine[np.lexsort((mine, who[mine], quotes.interval[mine]))]
-        if order.size == 0:
-            return wanted
-        change = (np.diff(who[order]) != 0) | (np.diff(quotes.interval[order]) != 0)
-        edges: NDArray[np.int64] = np.concatenate(([0], np.flatnonzero(change) + 1, [order.size]))
-        for first, stop in pairwise(edges.tolist()):
-            rows = order[first:stop]
-            member = int(np.searchsorted(self.members, who[rows[0]]))
-            most = max(0, side * int(view.expected[quotes.interval[rows[0]] - call.first, member]))
-            price = quotes.price[rows].astype(np.float64) + side * self.charge_ticks
-            top = float((self.buy if side == BUY else self.sell)[member])
-            quantities = answer(
-                price,
-                float(self.a[member]),
-                top,
-                (0.0, float(most)),
-                side=side,
-                previous=before[rows].astype(np.float64),
-                penalty=self.penalty,
-            )
-            wanted[rows] = whole_lots(quantities)
-        return wanted
+        rows = mine[np.lexsort((mine, who[mine], quotes.interval[mine]))]
+        if rows.size == 0:
+            return lots
+        change = (np.diff(who[rows]) != 0) | (np.diff(quotes.interval[rows]) != 0)
+        starts = np.concatenate(([0], np.flatnonzero(change) + 1, [rows.size])).astype(np.int64)
+        head = rows[starts[:-1]]
+        member = np.searchsorted(self.members, who[head])
+        expected = view.expected[quotes.interval[head] - call.first, member]
+        _answer_groups(
+            rows, starts, quotes.price + float(side * self.charge_ticks), before.astype(np.float64),
+            np.asarray(self.a, np.float64)[member],
+            np.asarray(self.buy if side == BUY else self.sell, np.float64)[member],
+            np.maximum(0, side * expected).astype(np.float64), side, self.penalty,
+            np.zeros(int(np.diff(starts).max())), lots,
+        )  # fmt: skip
+        return lots

@@ -17,7 +17,7 @@ class Kernel:
     """A function on arrays and its compiled form.
 
     `signature` names the arguments in order: r8, r4, r1 a read-only array of int64, int32, int8; w8, w4, w1 the same,
-    written to; i an int64, f a float64. One signature per kernel keeps the first start short.
+    written to; rf, wf arrays of float64; i an int64, f a float64. One signature per kernel keeps the first start short.
     """
 
     def __init__(self, plain: Callable[..., Any], signature: str) -> None:
@@ -86,7 +86,7 @@ def _code_parts(code: CodeType) -> Iterator[bytes]:
 def _types(signature: str) -> tuple[Any, ...]:
     from numba import types
 
-    scalars = {"8": types.int64, "4": types.int32, "1": types.int8}
+    scalars = {"8": types.int64, "4": types.int32, "1": types.int8, "f": types.float64}
     found: list[Any] = []
     for word in signature.split():
         if word in ("i", "f"):

@@ -12,7 +12,7 @@ from wattle.core.checks import InputError, ensure
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered plug-in: its name, the frozen dataclass behind it, what it claims, where it comes from, how bids are read."""
+    """A registered plug-in: name, the frozen dataclass behind it, claims, source, when it runs, how it reads bids."""
 
     name: str
     cls: type

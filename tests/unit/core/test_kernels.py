@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 import wattle
+from wattle.agents.cohort import FixedLimits, View
+from wattle.agents.quadratic import QuadraticMembers
 from wattle.core.compiled import Kernel, kernel
-from wattle.core.tables import FIRST_MEMBER, Readings
+from wattle.core.messages import Call
+from wattle.core.tables import FIRST_MEMBER, Quotes, Readings
 from wattle.engine.engine import Engine, Rules
 from wattle.engine.events import (
     GateClosed,
@@ -93,6 +96,18 @@ def work():
     ):
         collector.take(engine.handle(event))
     negotiation()
+    answers()
+
+
+def answers():
+    """Let members answer quotes, at fixed limits and by curves."""
+    who, limits = np.arange(8, 12, dtype=np.int32), np.array([250, 200, 150, 100])
+    pairs = np.array([[0, 8, 10], [0, 9, 10], [1, 8, 11], [1, -1, 10]]).T
+    quotes = Quotes(pairs[0], np.zeros(4, np.int32), pairs[1], pairs[2], np.array([180, 190, 220, 170]))
+    view = View(np.array([[30, 20, -25, -10], [12, 0, -5, -40]]))
+    call = Call("p", 0, 2, 1, quotes)
+    FixedLimits(who, limits, limits).respond(call, view)
+    QuadraticMembers(who, limits / 50, limits * 1.0, limits * 1.0, 2.0).respond(call, view)
 
 
 def negotiation():
