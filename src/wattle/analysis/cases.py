@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,12 @@ import numpy as np
 from wattle.analysis.explain import Case
 from wattle.core.checks import InputError
 from wattle.core.units import decimal_text
+from wattle.engine.engine import FOREVER
+from wattle.engine.events import Effect, Event
 from wattle.runtime.folder import COMMUNITY, JOURNAL, open_folder
+from wattle.runtime.journal import SqliteJournal
 from wattle.runtime.runfolder import MANIFEST, Run, open_run, rule_by_name
+from wattle.runtime.simulate import replay_block, start
 from wattle.scenario.village import load_village
 
 
@@ -45,13 +51,26 @@ def _run_case(run: Run, name: str | None) -> Case:
         return bytes(seals[interval]).hex()
 
     others = tuple(each.name for each in run.rules if each.name != rule.name)
-    return Case(world, rule.name, rule.products, products, source, seal, others)
+    told = partial(replay_block, world, products, run.scenario.seed)
+    return Case(world, rule.name, rule.products, products, told, source, seal, others)
 
 
 def _folder_case(path: Path) -> Case:
     folder, journal = open_folder(path)
     if journal is not None:
         journal.close()
+
+    def told(interval: int) -> Iterator[tuple[Event, list[Effect]]]:
+        engine, past = (
+            start(folder.world, folder.products, folder.scenario.seed, FOREVER),
+            SqliteJournal(path / JOURNAL),
+        )
+        try:
+            for entry in past.entries():
+                event = entry.event()
+                yield event, engine.handle(event)
+        finally:
+            past.close()
 
     def source(interval: int, member: int) -> list[str]:
         found = []
@@ -66,6 +85,7 @@ def _folder_case(path: Path) -> Case:
         name,
         folder.scenario.product,
         folder.products,
+        told,
         source,
         lambda interval: folder.engine.head.hex() + " (head of the chain)",
     )

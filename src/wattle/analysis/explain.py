@@ -1,13 +1,13 @@
 """How a number came about: inputs, formula, rule version, order or reading, source row.
 
-Nothing is looked up that could have been written to please: the interval is settled again by the same pure function
-that settled it first, and every step is printed.
+Nothing is looked up that could have been written to please: the block of the interval is traded and settled again by
+a fresh engine, with the same members and the same chance, and every step is printed.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,17 +15,15 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from wattle.core.checks import InputError
-from wattle.core.messages import Call, Clearing, Context
+from wattle.core.checks import InputError, ensure
 from wattle.core.registry import nearest
-from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, UTILITY, Orders, Prices, Trades, Transfers
+from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, UTILITY, Orders
 from wattle.core.units import decimal_text
+from wattle.engine.events import Effect, Event, GateOpened, OrdersSubmitted, Settled
 from wattle.engine.gate import Product
-from wattle.engine.settlement import Block, Settlement, settle_block
 from wattle.ledger.accounts import BILL_LINE_OF, MONEY
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, net_tariff, ticks_on
 from wattle.ledger.postings import Postings
-from wattle.runtime.simulate import cohort_of
 from wattle.runtime.world import World
 from wattle.scenario.plugins import find_mechanism
 from wattle.scenario.schema import ProductSection
@@ -40,6 +38,7 @@ class Case:
     rule: str
     parts: tuple[ProductSection, ...]
     products: tuple[Product, ...]
+    told: Callable[[int], Iterable[tuple[Event, list[Effect]]]]  # all events and effects that concern an interval
     source: Callable[[int, int], list[str]]  # interval, member -> lines
     seal: Callable[[int], str]
     others: tuple[str, ...] = ()
@@ -55,15 +54,12 @@ def explain_lines(folder: Path, member: str, interval: str, rule: str | None = N
         raise InputError(f"no member is called {member!r}; {nearest(member, world.members)}")
     who = world.members.index(member)
     time = interval_number(world, interval)
-    first, stop = _span(case, time)
-    block, orders = _block(case, first, stop)
-    tariff, context = world.tariff, Context(tariff=net_tariff(world.tariff, world.charges))
-    settlement = settle_block(block, case.products, tariff, world.charges, context)
+    settlement, orders = settled_again(case.told(time), time)
     lines = _head(case, member, time)
     sections = (
         _reading(case, who, time),
         _orders(case, orders, who, time),
-        _rule(case, block, who, time),
+        _rule(case, who, time),
         _trades(case, settlement, who, time),
         _money(case, settlement, who, time),
     )
@@ -96,32 +92,22 @@ def interval_number(world: World, text: str) -> int:
     return number
 
 
-def _span(case: Case, time: int) -> tuple[int, int]:
-    if all(product.separable for product in case.products):
-        return time, time + 1
-    return 0, case.world.grid.count
-
-
-def _block(case: Case, first: int, stop: int) -> tuple[Block, Orders]:
-    """Trade and meter the intervals again, as the run did."""
-    world = case.world
-    accounts = FIRST_MEMBER + len(world.members)
-    energy = np.zeros((stop - first, accounts), np.int64)
-    energy[:, FIRST_MEMBER:] = world.net[first:stop]
-    cohort, context = cohort_of(world), Context(tariff=net_tariff(world.tariff, world.charges))
-    orders, trades, prices, transfers = Orders.empty(), Trades.empty(), Prices.empty(), Transfers.empty()
-    for product in case.products:
-        if product.metered:
-            continue
-        from wattle.agents.cohort import View
-
-        orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop].astype(np.int64)))
-        orders = orders.replace(id=np.arange(len(orders)))
-        _, clearing = product.mechanism.step(None, orders, context)
-        if not isinstance(clearing, Clearing):
-            raise InputError(f"{product.name} negotiates in rounds; an interval of it cannot be explained yet")
-        trades, prices, transfers = clearing.trades, clearing.prices, clearing.transfers
-    return Block(first, stop, energy, orders, trades, prices, transfers), orders
+def settled_again(told: Iterable[tuple[Event, list[Effect]]], time: int) -> tuple[Settled, Orders]:
+    """Return how an interval was settled last, and the orders of its gates before any quote."""
+    settled: Settled | None = None
+    opened: dict[str, Orders] = {}
+    for event, effects in told:
+        match event:
+            case GateOpened(first=first, stop=stop) if first <= time < stop:
+                opened.pop(event.product, None)
+            case OrdersSubmitted() if (event.orders.interval == time).any():
+                opened.setdefault(event.product, event.orders)
+        for effect in effects:
+            if isinstance(effect, Settled) and effect.first <= time < effect.stop:
+                settled = effect
+    ensure(settled is not None, f"interval {time} was never settled")
+    assert settled is not None
+    return settled, Orders.concat(*opened.values()) if opened else Orders.empty()
 
 
 def _head(case: Case, member: str, time: int) -> list[str]:
@@ -149,20 +135,20 @@ def _orders(case: Case, orders: Orders, who: int, time: int) -> list[str]:
         word = "at most" if side == "buy" else "at least"
         lines.append(
             f"   {side} {_kwh(case.world, int(mine.quantity[row]))} kWh for {word} "
-            f"{_cents(case.world, int(mine.limit[row]))} ct/kWh (order {int(mine.id[row])} of this gate)"
+            f"{_cents(case.world, int(mine.limit[row]))} ct/kWh"
         )
     return lines if len(mine) else [*lines, "   none"]
 
 
-def _rule(case: Case, block: Block, who: int, time: int) -> list[str]:
+def _rule(case: Case, who: int, time: int) -> list[str]:
     world = case.world
-    row = block.energy[time - block.first]
+    row = world.net[time].astype(np.int64)
     wanted, offered = int(row[row > 0].sum()), int(-row[row < 0].sum())
     seen = net_tariff(world.tariff, world.charges)
     place = np.array([time], np.int32)
     retail, feed_in = (int(price[0]) for price in seen.at(place))
     full = int(world.tariff.at(place)[0][0])
-    mine = int(row[who + FIRST_MEMBER])
+    mine = int(row[who])
     whole, word = (wanted, "need") if mine > 0 else (offered, "surplus")
     portion = f"; this member's part of the {word} is {abs(mine) / whole:.4%}" if mine else ""
     lines = [
@@ -183,7 +169,7 @@ def _rule(case: Case, block: Block, who: int, time: int) -> list[str]:
     return lines
 
 
-def _trades(case: Case, settlement: Settlement, who: int, time: int) -> list[str]:
+def _trades(case: Case, settlement: Settled, who: int, time: int) -> list[str]:
     world, account = case.world, who + FIRST_MEMBER
     lines = ["Trades"]
     for trades in (settlement.local, settlement.utility):
@@ -201,7 +187,7 @@ def _trades(case: Case, settlement: Settlement, who: int, time: int) -> list[str
     return lines if len(lines) > 1 else [*lines, "   none"]
 
 
-def _money(case: Case, settlement: Settlement, who: int, time: int) -> list[str]:
+def _money(case: Case, settlement: Settled, who: int, time: int) -> list[str]:
     world, account, postings = case.world, who + FIRST_MEMBER, settlement.postings
     now = (postings.interval == time) & (postings.book == MONEY)
     total = 0
@@ -220,7 +206,7 @@ def _money(case: Case, settlement: Settlement, who: int, time: int) -> list[str]
     return lines
 
 
-def _charge(world: World, settlement: Settlement, mine: Postings, row: int) -> str:
+def _charge(world: World, settlement: Settled, mine: Postings, row: int) -> str:
     """Return the name of the charge that a posting is for, where only one fits."""
     bought = {LOCAL_KWH: settlement.local, UTILITY_KWH: settlement.utility}
     names = set()

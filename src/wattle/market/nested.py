@@ -85,7 +85,7 @@ class Nested:
             assert isinstance(answer, Clearing)
             if answer.unusable is not None:
                 if level == 0:
-                    return None, Clearing.refuse(answer.refused)
+                    return None, Clearing.refuse(answer.unusable)
                 traded.append(0)
             else:
                 left = left.copy()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from wattle.engine.events import (
     Effect,
     Event,
     IntervalsEnded,
-    MembersJoined,
     ReadingsReceived,
     Rejected,
     Settled,
@@ -41,7 +40,7 @@ from wattle.ledger.postings import tally
 from wattle.runtime.collect import Collector
 from wattle.runtime.journal import SqliteJournal, broken_entry
 from wattle.runtime.meterbook import MeterBook, first_round, meter_files
-from wattle.runtime.simulate import block_events, block_length, cohort_of, months, start
+from wattle.runtime.simulate import block_events, block_length, cohort_of, months, opening_events, start
 from wattle.runtime.world import World, limits_of
 from wattle.scenario.build import charges_of, tariff_of, units_of
 from wattle.scenario.load import load_scenario
@@ -196,8 +195,10 @@ def settle_folder(path: Path, progress: Progress) -> tuple[Folder, Round, Path |
     folder, journal = open_folder(path)
     known = {part["file"] for files in folder.rounds for part in files}
     paths = [each for each in meter_files(folder.scenario, path) if _name(path, each) not in known]
+    heard: list[Effect] = []  # effects of the last event, for members who are asked again
+    events: Iterator[Event]
     if journal is None:
-        events, settled = _first_events(folder), 0
+        events, settled = _first_events(folder, heard), 0
         changed: tuple[I64, I64] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     elif not paths:
         journal.close()
@@ -208,43 +209,37 @@ def settle_folder(path: Path, progress: Progress) -> tuple[Folder, Round, Path |
         settled = folder.book.grid.count
         changed = folder.book.add(path, paths)
         folder.world = world_of(folder.scenario, folder.units, folder.book)
-        events = [*_correction(folder, changed), *_more_events(folder, settled)]
-    done = _apply(folder, events, settled, changed[0], progress)
+        events = chain(_correction(folder, changed), _more_events(folder, settled, heard))
+    done, told = _apply(folder, events, heard, settled, changed[0], progress)
     folder.rounds.append([{"file": _name(path, each), "sha256": hash_of(each)} for each in paths])
-    return folder, done, _write(folder, done, events)
+    return folder, done, _write(folder, done, told)
 
 
-def _first_events(folder: Folder) -> list[Event]:
-    world = folder.world
-    opening: list[Event] = [
-        MembersJoined(world.grid.start_s, tuple(int(who) for who in world.participants)),
-        TariffPublished(world.grid.start_s, 0, world.tariff.retail, world.tariff.feed_in),
-    ]
-    return [*opening, *_blocks(folder, 0)]
+def _first_events(folder: Folder, heard: list[Effect]) -> Iterator[Event]:
+    yield from opening_events(folder.world)
+    yield from _blocks(folder, 0, heard)
 
 
-def _more_events(folder: Folder, settled: int) -> list[Event]:
+def _more_events(folder: Folder, settled: int, heard: list[Effect]) -> Iterator[Event]:
     world = folder.world
     if world.grid.count == settled:
-        return []
+        return
     tariff = Tariff(settled, world.tariff.retail[settled:], world.tariff.feed_in[settled:])
     moment = world.grid.second(settled)
-    return [TariffPublished(moment, settled, tariff.retail, tariff.feed_in), *_blocks(folder, settled)]
+    yield TariffPublished(moment, settled, tariff.retail, tariff.feed_in)
+    yield from _blocks(folder, settled, heard)
 
 
-def _blocks(folder: Folder, first: int) -> list[Event]:
-    """Return the events of all intervals from `first` on; a rule that looks across intervals gets whole months."""
+def _blocks(folder: Folder, first: int, heard: list[Effect]) -> Iterator[Event]:
+    """Yield the events of all intervals from `first` on; a metered rule that looks across them gets whole months."""
     world = folder.world
     number, _ = months(world.grid, world.timezone)
     edges = [first, *(np.flatnonzero(np.diff(number[first:])) + first + 1).tolist(), world.grid.count]
-    separable = all(product.separable for product in folder.products)
-    length = block_length(world.grid, len(world.members), folder.products) if separable else world.grid.count
-    found: list[Event] = []
+    length = block_length(world.grid, len(world.members), folder.products)
     for start_at, stop in pairwise(edges):
         for begin in range(start_at, stop, length):
             net = world.net[begin : min(begin + length, stop)]
-            found += block_events(world, folder.products, cohort_of(world), net, begin)
-    return found
+            yield from block_events(world, folder.products, cohort_of(world), net, begin, heard)
 
 
 def _correction(folder: Folder, changed: tuple[I64, I64]) -> list[Event]:
@@ -257,14 +252,20 @@ def _correction(folder: Folder, changed: tuple[I64, I64]) -> list[Event]:
     return [ReadingsReceived(folder.world.grid.stop_s, readings, "correction")]
 
 
-def _apply(folder: Folder, events: list[Event], settled: int, corrected: I64, progress: Progress) -> Round:
+def _apply(
+    folder: Folder, events: Iterator[Event], heard: list[Effect], settled: int, corrected: I64, progress: Progress
+) -> tuple[Round, list[Event]]:
+    """Tell the engine all events; return what came of them, and the events for the journal."""
     world, engine = folder.world, folder.engine
     number, names = months(world.grid, world.timezone)
     fresh = number[settled:]
     collector = Collector(fresh, engine.accounts, settled) if fresh.size else None
     differences = np.zeros((len(names), BOOKS, CODES, engine.accounts), np.int64)
+    told: list[Event] = []
     for event in events:
+        told.append(event)
         effects = engine.handle(event)
+        heard[:] = effects
         for effect in effects:
             if isinstance(effect, Rejected):
                 raise InputError(f"the engine refused a {type(event).__name__}: {REASONS[effect.codes[0]]}")
@@ -278,7 +279,7 @@ def _apply(folder: Folder, events: list[Event], settled: int, corrected: I64, pr
     if collector is not None and collector.refused is not None:
         raise InputError(f"{COMMUNITY}: {REASONS[collector.refused]}")
     ensure(not differences.sum(axis=3).any(), "the differences do not sum to zero")
-    return Round(settled, collector, differences, np.unique(corrected))
+    return Round(settled, collector, differences, np.unique(corrected)), told
 
 
 def _is_correction(effect: Effect) -> bool:

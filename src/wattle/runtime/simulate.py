@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,14 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.agents.cohort import Cohort, FixedLimits, View
-from wattle.core.tables import Readings
+from wattle.core.messages import Call
+from wattle.core.tables import FIRST_MEMBER, Readings, Trades
 from wattle.core.timegrid import TimeGrid
 from wattle.engine.engine import Engine, Rules
 from wattle.engine.events import (
+    Cleared,
     Effect,
     Event,
+    GateClosed,
+    GateOpened,
     IntervalsEnded,
     MembersJoined,
+    OrdersCancelled,
+    OrdersSubmitted,
     ReadingsReceived,
     TariffPublished,
 )
@@ -37,10 +44,16 @@ Progress = Callable[[int, int], None]
 
 
 def block_length(grid: TimeGrid, members: int, products: tuple[Product, ...]) -> int:
-    """Return how many intervals go into one block: whole days; all of them if a rule looks across intervals."""
-    if not all(product.separable for product in products):
-        return grid.count
+    """Return how many intervals go into one block.
+
+    Usually whole days, as many as keep the kernels busy. One day if a rule before delivery looks across intervals: its
+    gate covers a day, as day-ahead markets do. All of them if a rule after delivery does.
+    """
     day = max(1, 86_400 // grid.step_s)
+    if not all(product.separable for product in products if product.metered):
+        return grid.count
+    if not all(product.separable for product in products):
+        return min(day, grid.count)
     return min(max(1, ROWS_PER_BLOCK // (max(members, 1) * day)) * day, grid.count)
 
 
@@ -49,13 +62,19 @@ def world_events(
 ) -> Iterator[Event]:
     """Yield every event of a run in order; orders come in one batch for each gate.
 
-    Rules that ask the members again need to be heard: whoever handles an event puts its effects into `answered`.
+    Rules that ask the members again need to be heard: whoever handles an event puts its effects, and no others, into
+    `answered` before the next.
     """
-    yield MembersJoined(world.grid.start_s, tuple(int(who) for who in world.participants))
-    yield TariffPublished(world.grid.start_s, 0, world.tariff.retail, world.tariff.feed_in)
+    yield from opening_events(world)
     for first in range(0, world.grid.count, length):
         stop = min(first + length, world.grid.count)
         yield from block_events(world, products, cohort, world.net[first:stop], first, answered)
+
+
+def opening_events(world: World) -> Iterator[Event]:
+    """Yield what comes before the first block: the members and the utility's prices."""
+    yield MembersJoined(world.grid.start_s, tuple(int(who) for who in world.participants))
+    yield TariffPublished(world.grid.start_s, 0, world.tariff.retail, world.tariff.feed_in)
 
 
 def block_events(
@@ -66,17 +85,72 @@ def block_events(
     first: int,
     answered: list[Effect] | None = None,
 ) -> Iterator[Event]:
-    """Yield the events of the intervals from `first` on with the readings `net` [T, N]."""
+    """Yield the events of the intervals from `first` on with the readings `net` [T, N].
+
+    Products trade in the order of the scenario, and each sees what the ones before it left over.
+    """
     stop = first + net.shape[0]
     before, after = world.grid.second(first), world.grid.second(stop)
-    for product in products:
-        if product.metered:
-            continue
+    heard: list[Effect] = [] if answered is None else answered
+    gates = [product for product in products if not product.metered]
+    expected = net
+    for product in gates:
         members = members_for(product, world, cohort)
-        heard = [] if answered is None else answered
-        yield from round_events(product.name, first, stop, [members], [View(net)], heard, before)
+        traded: list[Trades] = []
+        for event in round_events(product.name, first, stop, [members], [View(expected)], heard, before):
+            yield event
+            if product is not gates[-1]:
+                traded += [effect.trades for effect in heard if isinstance(effect, Cleared)]
+        expected = left_over(expected, first, traded)
     yield ReadingsReceived(after, readings_of(world, net, first))
     yield IntervalsEnded(after, first, stop)
+
+
+def replay_block(
+    world: World, products: tuple[Product, ...], seed: int, interval: int
+) -> Iterator[tuple[Event, list[Effect]]]:
+    """Trade and settle the block of an interval again in a fresh engine; yield each event with its effects."""
+    length = block_length(world.grid, len(world.members), products)
+    first = interval // length * length
+    engine, heard, cohort = start(world, products, seed), list[Effect](), cohort_of(world)
+    for event in chain(opening_events(world), _earlier_gates(world, products, cohort, length, first)):
+        engine.handle(event)
+    for event in block_events(world, products, cohort, world.net[first : first + length], first, heard):
+        heard[:] = engine.handle(event)
+        yield event, list(heard)
+
+
+def _earlier_gates(
+    world: World, products: tuple[Product, ...], cohort: Cohort, length: int, until: int
+) -> Iterator[Event]:
+    """Yield gates whose orders come and go again, so that gates and orders are numbered as they were the first time.
+
+    Chance depends on these numbers, and on nothing else that happened earlier.
+    """
+    count = 0
+    for first in range(0, until, length):
+        stop = first + length
+        for product in products:
+            if product.metered:
+                continue
+            orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop]))
+            yield GateOpened(0, product.name, first, stop)
+            yield OrdersSubmitted(0, product.name, orders)
+            yield OrdersCancelled(0, product.name, tuple(range(count, count + len(orders))))
+            yield GateClosed(0, product.name)
+            count += len(orders)
+
+
+def left_over(expected: NDArray[Any], first: int, traded: list[Trades]) -> NDArray[Any]:
+    """Return the expected energy [T, N] less what was traded: bought lots are no longer needed, sold ones are gone."""
+    if not any(len(trades) for trades in traded):
+        return expected
+    left = expected.astype(np.int64)
+    for trades in traded:
+        for who, sign in ((trades.buyer, -1), (trades.seller, 1)):
+            mine = who >= FIRST_MEMBER
+            np.add.at(left, (trades.interval[mine] - first, who[mine] - FIRST_MEMBER), sign * trades.quantity[mine])
+    return left
 
 
 def readings_of(world: World, net: NDArray[Any], first: int) -> Readings:

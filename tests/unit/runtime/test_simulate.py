@@ -1,14 +1,19 @@
-"""A year must fit into little memory: what a block left behind is let go when it has been observed."""
+"""Blocks of a run: they are let go when observed, add up when replayed alone, and pass on what is left over."""
 
 from __future__ import annotations
 
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from wattle.engine.events import Effect, Settled
-from wattle.runtime.simulate import simulate
+import wattle.runtime.simulate as simulation
+from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
+from wattle.engine.events import Cleared, Effect, Settled
+from wattle.ledger.accounts import MONEY
+from wattle.runtime.compare import Rule, run_rule
+from wattle.runtime.simulate import left_over, replay_block, simulate
 from wattle.runtime.world import build_world
 from wattle.scenario.load import parse_scenario
 
@@ -38,3 +43,70 @@ def test_effects_of_earlier_blocks_are_let_go(mechanism: str) -> None:
     simulate(world, (world.product(scenario.product[0]),), 0, observe)
     assert len(seen) > 3
     assert alive <= 2
+
+
+def village(days: int, *mechanisms: str, homes: int = 12):
+    text = TEXT.replace("days = 40", f"days = {days}\nhomes = {homes}")
+    text += "".join(f'[[product]]\nmechanism = "{name}"\n' for name in mechanisms)
+    scenario = parse_scenario(text, "village.toml")
+    return scenario, build_world(scenario, Path())
+
+
+@pytest.mark.parametrize("mechanism", ["bilateral-admm", "random-pairing", "shapley", "uniform-auction"])
+def test_blocks_replayed_alone_add_up_to_the_run(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An explanation replays one block; chance, negotiations and money must come out as they did in the run."""
+    monkeypatch.setattr(simulation, "ROWS_PER_BLOCK", 1)  # blocks of one day
+    scenario, world = village(3, mechanism)
+    product = world.product(scenario.product[0])
+    whole = run_rule(world, scenario, Rule(mechanism, scenario.product)).result.cost
+    parts = np.zeros_like(whole)
+    for interval in (40, 96, 287):
+        settled = [
+            effect
+            for _, effects in replay_block(world, (product,), scenario.seed, interval)
+            for effect in effects
+            if isinstance(effect, Settled)
+        ]
+        assert [(each.first <= interval < each.stop) for each in settled] == [True]
+        parts += settled[0].lines[MONEY].sum(axis=0)[FIRST_MEMBER:]
+    assert parts.tolist() == whole.tolist()
+
+
+def test_a_later_gate_sees_what_the_first_left_over() -> None:
+    """Two auctions one after the other: positions of both and the utility's part add up to the meter's reading."""
+    scenario, world = village(2, "posted-offers", "uniform-auction")
+    products = tuple(world.product(part) for part in scenario.product)
+    ordered: dict[str, int] = {}
+    traded = np.zeros((world.grid.count, FIRST_MEMBER + 12), np.int64)
+
+    def observe(effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Cleared():
+                    ordered[effect.product] = ordered.get(effect.product, 0) + int(effect.trades.quantity.sum())
+                case Settled():
+                    for trades in (effect.local, effect.utility):
+                        np.add.at(traded, (trades.interval, trades.buyer), trades.quantity)
+                        np.subtract.at(traded, (trades.interval, trades.seller), trades.quantity)
+                case _:
+                    pass
+
+    simulate(world, products, 0, observe)
+    assert (traded[:, FIRST_MEMBER:] == world.net).all()
+    assert ordered["posted-offers"] > 0
+    alone = village(2, "uniform-auction")
+    only: list[int] = []
+    simulate(
+        alone[1],
+        (alone[1].product(alone[0].product[0]),),
+        0,
+        lambda effects: only.extend(int(e.trades.quantity.sum()) for e in effects if isinstance(e, Cleared)),
+    )
+    assert ordered.get("uniform-auction", 0) < sum(only)
+
+
+def test_left_over_counts_both_sides() -> None:
+    one = np.array([2, 1], np.int32)
+    trades = Trades(one, one * 0, [8, 9], [9, UTILITY], [0, 1], [2, -1], [5, 3], [10, 10], [10, 10])
+    left = left_over(np.array([[4, 7], [6, -9]]), 1, [trades])
+    assert left.tolist() == [[4, 4], [1, -4]]
