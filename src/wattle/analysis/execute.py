@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from wattle.analysis.metrics import indices
 from wattle.analysis.report import write_comparison_csv, write_page
 from wattle.core.checks import InputError
-from wattle.runtime.compare import Rule, compared, run_rules
+from wattle.runtime.compare import Finished, Rule, compared
+from wattle.runtime.parallel import LeftOut, run_in_processes, run_side_by_side
 from wattle.runtime.results import Comparison
 from wattle.runtime.runfolder import add_file, write_run
 from wattle.runtime.world import build_world
@@ -17,12 +18,22 @@ from wattle.scenario.schema import Scenario
 
 PAGE = "report.html"
 
+LEFT_OUT = "Not compared: "
+
 Progress = Callable[[str, int, int], None]
 """Called with the name of the work at hand, the parts done and the parts in all."""
 
 
 def execute(
-    scenario: Scenario, text: str, source: Path, rules: Sequence[Rule], folder: Path, progress: Progress
+    scenario: Scenario,
+    text: str,
+    source: Path,
+    rules: Sequence[Rule],
+    folder: Path,
+    progress: Progress,
+    *,
+    left_out: Mapping[str, str] | None = None,
+    workers: int | None = None,
 ) -> Comparison:
     """Run all rules, write the run into `folder` and return the comparison.
 
@@ -30,6 +41,9 @@ def execute(
     ----------
     text : the scenario as TOML, kept in the run.
     source : folder in which the scenario's file names are looked up.
+    left_out : rules that were not even tried, with the reason. If it is given, rules that cannot use the members'
+        orders are left out too instead of ending the run, and the rules are sorted by what they save.
+    workers : processes to run the rules in; default: threads for few rules, a process on each core for many.
     """
     rules = [_located(rule, source) for rule in rules]
     if len({rule.slug for rule in rules}) < len(rules):
@@ -39,9 +53,20 @@ def execute(
     for rule in rules:  # a wrong parameter must stop the run before the work begins
         for part in rule.products:
             world.product(part)
-    finished = run_rules(world, scenario, rules, progress)
+    notes: list[str] = []
+    if left_out is None and workers is None:
+        finished = run_side_by_side(world, scenario, rules, progress)
+    else:
+        found = run_in_processes(world, scenario, rules, progress, workers=workers, leave_out=left_out is not None)
+        unfit = dict(left_out or {}) | {each.rule.name: each.reason for each in found if isinstance(each, LeftOut)}
+        notes = [f"{LEFT_OUT}{name}: {reason}." for name, reason in sorted(unfit.items())]
+        pairs = [(rule, done) for rule, done in zip(rules, found, strict=True) if isinstance(done, Finished)]
+        if left_out is not None:
+            pairs[1:] = sorted(pairs[1:], key=lambda pair: int(pair[1].result.cost.sum()))
+        rules, finished = [rule for rule, _ in pairs], [done for _, done in pairs]
     progress("page", 1, 1)
     plain = compared(world, scenario, [done.result for done in finished], str(folder))
+    plain = replace(plain, notes=(*plain.notes, *notes))
     comparison = replace(plain, rules=tuple(replace(rule, indices=indices(plain, rule)) for rule in plain.rules))
     write_run(folder, text, scenario, world, rules, finished)
     write_page(comparison, folder / PAGE)

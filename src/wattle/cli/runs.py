@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from wattle.runtime.results import Comparison
 
 RUNS = Path("wattle-runs")
+VILLAGE = "village.toml"
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default: a new one in wattle-runs/.")]
 Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser where there is a display.")]
 
 
+Homes = Annotated[int | None, typer.Option(help="Take only so many members of the village (2 to 118).")]
+Days = Annotated[int | None, typer.Option(help="Take only so many days (1 to 366), from a week in June on.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the code of rules that came from files with this run.")]
 
 
@@ -34,8 +37,8 @@ def register(app: typer.Typer) -> None:
 
 
 def try_village(
-    homes: Annotated[int | None, typer.Option(help="Take only so many members of the village (2 to 118).")] = None,
-    days: Annotated[int | None, typer.Option(help="Take only so many days (1 to 366), from a week in June on.")] = None,
+    homes: Homes = None,
+    days: Days = None,
     out: Out = None,
     open_page: Open = True,
 ) -> None:
@@ -45,15 +48,8 @@ def try_village(
 
     Example: wattle try --homes 20 --days 7
     """
-    from importlib.resources import files
-
-    from wattle.scenario.load import parse_scenario
-
-    text = (files("wattle") / "data" / "presets" / "village.toml").read_text(encoding="utf-8")
-    text = _sized(text, homes, days)
-    scenario = parse_scenario(text, "village.toml")
-    mechanisms = [product.name or product.mechanism for product in scenario.product]
-    _execute(text, Path("village.toml"), mechanisms, out, "try", open_page)
+    text = _village(homes, days)
+    _execute(text, Path(VILLAGE), "own", out, "try", open_page)
 
 
 def run(
@@ -69,21 +65,40 @@ def run(
 
 
 def compare(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.toml", help="The scenario to run.")],
+    scenario: Annotated[
+        Path | None, typer.Argument(metavar="[SCENARIO.toml]", help="The scenario to run; default: the sample village.")
+    ] = None,
     mechanisms: Annotated[
-        str | None, typer.Option(help="Rules to compare, with commas between; default: the scenario's products.")
+        str | None,
+        typer.Option(help='Rules to compare, with commas between, or "all"; default: the products of the scenario.'),
+    ] = None,
+    homes: Homes = None,
+    days: Days = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes to run the rules in; default: one a core.")
     ] = None,
     out: Out = None,
     open_page: Open = True,
 ) -> None:
-    """Run several rules on the same members and put them side by side.
+    """Run several rules on the same members and put them side by side: one table, and one page with all indices.
 
-    A rule that stands in the scenario as a product keeps the parameters it has there.
+    A rule that stands in the scenario as a product keeps the parameters it has there. "all" takes every rule that the
+    members can follow, and says which ones it leaves out and why.
 
-    Example: wattle compare street.toml --mechanisms dynamic-key,equal-fill,uniform-auction
+    Example: wattle compare --mechanisms all --homes 30 --days 7
     """
-    names = [name.strip() for name in mechanisms.split(",") if name.strip()] if mechanisms else None
-    _execute(None, scenario, names, out, scenario.stem, open_page)
+    wanted: str | list[str] = "own"
+    if mechanisms:
+        names = [name.strip() for name in mechanisms.split(",") if name.strip()]
+        wanted = "all" if names == ["all"] else names
+    if scenario is None:
+        _execute(_village(homes, days), Path(VILLAGE), wanted, out, "compare", open_page, workers)
+        return
+    if homes is not None or days is not None:
+        from wattle.core.checks import InputError
+
+        raise InputError("--homes and --days take a part of the sample village; a scenario has its own [members]")
+    _execute(None, scenario, wanted, out, scenario.stem, open_page, workers)
 
 
 def explain(
@@ -126,10 +141,17 @@ def verify(
 
 
 def _execute(
-    text: str | None, path: Path, mechanisms: list[str] | None, out: Path | None, name: str, open_page: bool
+    text: str | None,
+    path: Path,
+    mechanisms: str | list[str],
+    out: Path | None,
+    name: str,
+    open_page: bool,
+    workers: int | None = None,
 ) -> None:
+    """Run a scenario; `mechanisms` are names, "own" (each product by itself), "all", or none (products together)."""
     from wattle.analysis.execute import PAGE, empty_folder, execute, free_folder
-    from wattle.runtime.compare import rules_of
+    from wattle.runtime.compare import every_rule, rules_of
     from wattle.scenario.load import load_scenario, parse_scenario
 
     if text is None:
@@ -137,15 +159,26 @@ def _execute(
         text = path.read_text(encoding="utf-8")
     else:
         scenario = parse_scenario(text, str(path))
-    if mechanisms is None:
-        mechanisms = [product.name or product.mechanism for product in scenario.product]
-    rules = rules_of(scenario, mechanisms)
+    left_out = None
+    if mechanisms == "all":
+        rules, left_out = every_rule(scenario)
+    elif mechanisms == "own":
+        rules = rules_of(scenario, [product.name or product.mechanism for product in scenario.product])
+    else:
+        rules = rules_of(scenario, mechanisms)
     folder = empty_folder(out) if out is not None else free_folder(RUNS, name)
     with progress_bar() as tell:
-        comparison = execute(scenario, text, path.parent, rules, folder, tell)
+        comparison = execute(scenario, text, path.parent, rules, folder, tell, left_out=left_out, workers=workers)
     _print(comparison)
     _summary(comparison, folder)
     _show(folder / PAGE, open_page)
+
+
+def _village(homes: int | None, days: int | None) -> str:
+    from importlib.resources import files
+
+    text = (files("wattle") / "data" / "presets" / VILLAGE).read_text(encoding="utf-8")
+    return _sized(text, homes, days)
 
 
 def _sized(text: str, homes: int | None, days: int | None) -> str:

@@ -78,7 +78,8 @@ def mechanism(
     """Return a class decorator that registers a market rule.
 
     `source` names paper or standard; `when` says at what moment the rule usually runs: `GATE` on orders before
-    delivery, `METERED` on metered positions after it. `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES` or `MONEY`.
+    delivery, `METERED` on metered positions after it. `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES` or
+    `MONEY`.
     """
     register = MECHANISMS.register(name, claims=frozenset(claims), source=source, when=when, bids=bids)
 

@@ -13,12 +13,13 @@ import numpy as np
 from wattle.core.checks import REASONS, InputError, ensure
 from wattle.core.tables import FIRST_MEMBER
 from wattle.engine.gate import Product
+from wattle.market.mechanism import MECHANISMS, MONEY, SCHEDULES
 from wattle.runtime.collect import Collector
 from wattle.runtime.results import Comparison, RuleResult
 from wattle.runtime.simulate import months, simulate
 from wattle.runtime.world import World
 from wattle.scenario.build import limit_range
-from wattle.scenario.plugins import find_mechanism
+from wattle.scenario.plugins import find_mechanism, load_mechanisms
 from wattle.scenario.schema import ProductSection, Scenario
 
 REFERENCE = "no community"
@@ -62,6 +63,23 @@ def rules_of(scenario: Scenario, mechanisms: Sequence[str] = ()) -> tuple[Rule, 
     given.update({product.mechanism: product for product in reversed(scenario.product)})
     rules = (Rule(name, (given.get(name) or ProductSection(mechanism=name),)) for name in mechanisms)
     return reference, *rules
+
+
+UNFIT = {
+    MONEY: "reads bids as sums of money, and the members of a scenario name limits",
+    SCHEDULES: "decides when energy is used, and here the readings are given",
+}
+"""Why rules with some bidding formats cannot run on the members of a scenario."""
+
+
+def every_rule(scenario: Scenario) -> tuple[tuple[Rule, ...], dict[str, str]]:
+    """Return the reference and every registered rule that members of a scenario can follow; and the others, with why.
+
+    A product of the scenario brings its parameters; all other rules have their defaults.
+    """
+    load_mechanisms()
+    fit = [entry.name for entry in MECHANISMS if entry.bids not in UNFIT]
+    return rules_of(scenario, fit), {entry.name: UNFIT[entry.bids] for entry in MECHANISMS if entry.bids in UNFIT}
 
 
 def run_rule(

@@ -133,7 +133,7 @@ def _earlier_gates(
         for product in products:
             if product.metered:
                 continue
-            orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop]))
+            orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop].astype(np.int64)))
             yield GateOpened(0, product.name, first, stop)
             yield OrdersSubmitted(0, product.name, orders)
             yield OrdersCancelled(0, product.name, tuple(range(count, count + len(orders))))

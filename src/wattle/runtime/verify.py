@@ -15,7 +15,8 @@ import numpy as np
 
 from wattle.core.checks import InputError, WattleError
 from wattle.core.timegrid import TimeGrid
-from wattle.runtime.compare import Finished, Rule, run_rules
+from wattle.runtime.compare import Finished, Rule
+from wattle.runtime.parallel import run_side_by_side
 from wattle.runtime.runfolder import Run, open_run, read_manifest
 
 
@@ -44,7 +45,7 @@ def verify_run(
     try:
         run = open_run(folder, trust)
         for done, rule, noted in zip(
-            run_rules(run.world, run.scenario, run.rules, progress), run.rules, manifest["rules"], strict=True
+            run_side_by_side(run.world, run.scenario, run.rules, progress), run.rules, manifest["rules"], strict=True
         ):
             found += _compared(run, rule, noted, done)
     except (WattleError, ValueError, KeyError, EOFError, OSError) as problem:
