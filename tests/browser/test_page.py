@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wattle.analysis.metrics import by_key
+from wattle.analysis.pareto import choices
 from wattle.analysis.report import write_page
 
 FIGURES = "#table tbody tr"
@@ -213,3 +214,16 @@ def test_a_single_day_and_a_single_rule(browser, make_village, page_file, tmp_pa
         assert tab.run("document.documentElement.scrollWidth") <= 360
     assert tab.complaints() == []
     tab.close()
+
+
+def test_the_picture_of_welfare_and_fairness(page, village):
+    fronts = {choice.fairness: choice.rules for choice in choices([by_key(rule.indices) for rule in village.rules])}
+    for fairness in ("min_max", "jain"):
+        page.click(f"[data-fairness={fairness}]")
+        page.settle()
+        told = page.text("#pareto-text")
+        for rule in fronts[fairness]:
+            assert village.rules[rule].rule in told
+        drawn = page.run("document.querySelectorAll('#pareto-chart path.mark, #pareto-chart .mark-symbol path').length")
+        assert drawn >= len(village.rules) - 1
+    assert page.run("document.querySelector('[data-fairness=jain]').ariaPressed") == "true"

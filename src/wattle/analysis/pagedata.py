@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wattle.analysis import series
 from wattle.analysis.catalogue import CATALOGUE, HEADLINE, LETTERS
 from wattle.analysis.metrics import by_key, indices
+from wattle.analysis.pareto import choices
 from wattle.core.columns import I64
 from wattle.runtime.results import BILL_LINES, Comparison, Index, RuleResult
 
@@ -163,6 +164,7 @@ def page_data(comparison: Comparison) -> tuple[dict[str, Any], str]:
         "columns": [[c.key, c.group, c.heading, c.digits, c.better] for c in HEADLINE],
         "best": best_rules(keyed),
         "first": first_choice(keyed),
+        "pareto": {choice.fairness: list(choice.rules) for choice in choices(keyed)},
         "catalogue": {
             key: [d.label, d.unit.format(cur=units.currency), d.formula, d.source] for key, d in CATALOGUE.items()
         },

@@ -21,9 +21,10 @@ from wattle.analysis.bundle import chart_script
 from wattle.analysis.catalogue import CATALOGUE
 from wattle.analysis.metrics import by_key
 from wattle.analysis.pagedata import page_data, with_indices
+from wattle.analysis.pareto import choices
 from wattle.runtime.results import Comparison
 
-MODULES = ("format", "data", "explain", "charts", "shapes", "flows", "compare", "village", "bill", "page")
+MODULES = ("format", "data", "explain", "charts", "shapes", "flows", "compare", "pareto", "village", "bill", "page")
 """Our ES modules in the order in which they depend on each other; each lies in `page/NAME.js`."""
 
 
@@ -92,16 +93,24 @@ def _fingerprint(script: str) -> str:
 
 
 def write_comparison_csv(comparison: Comparison, path: Path | str) -> Path:
-    """Write one row per rule with all indices; an index without a value is an empty cell. Return the path."""
+    """Write one row per rule with all indices; an index without a value is an empty cell. Return the path.
+
+    `unbeaten_jain` and its like say which rules no other rule beats in welfare and that kind of fairness.
+    """
     currency = comparison.units.currency
     units = {key: definition.unit.format(cur=currency) for key, definition in CATALOGUE.items()}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["rule", "mechanism", *(f"{key} [{unit}]" if unit else key for key, unit in units.items())])
-    for rule, found in zip(comparison.rules, with_indices(comparison), strict=True):
+    fronts = choices([by_key(found) for found in with_indices(comparison)])
+    unbeaten = [f"unbeaten_{choice.fairness}" for choice in fronts]
+    writer.writerow(
+        ["rule", "mechanism", *(f"{key} [{unit}]" if unit else key for key, unit in units.items()), *unbeaten]
+    )
+    for number, (rule, found) in enumerate(zip(comparison.rules, with_indices(comparison), strict=True)):
         values = by_key(found)
         cells = ["" if values[key].value is None else f"{values[key].value:.10g}" for key in units]
-        writer.writerow([_cell(rule.rule), _cell(rule.mechanism), *cells])
+        marks = ["yes" if number in choice.rules else "" for choice in fronts]
+        writer.writerow([_cell(rule.rule), _cell(rule.mechanism), *cells, *marks])
     target = Path(path)
     _write(target, buffer.getvalue())
     return target

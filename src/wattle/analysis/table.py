@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wattle.analysis.catalogue import HEADLINE, Column
 from wattle.analysis.metrics import by_key
 from wattle.analysis.pagedata import SIGNS, best_rules, period_text, with_indices
+from wattle.analysis.pareto import choices
 from wattle.runtime.results import Comparison, Index
 
 if TYPE_CHECKING:
@@ -65,6 +66,16 @@ def comparison_table(comparison: Comparison, width: int = WIDE) -> Table:
         ]
         table.add_row(Text(rule.rule), *cells)
     return table
+
+
+def unbeaten_sentence(comparison: Comparison) -> str:
+    """Say in a sentence which rules no other rule beats in welfare and fairness (Jain) together."""
+    choice = choices([by_key(indices) for indices in with_indices(comparison)])[0]
+    names = [comparison.rules[rule].rule for rule in choice.rules]
+    if not names:
+        return "No rule brings a gain that could be shared fairly or unfairly."
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"No rule both brings more welfare and shares it more evenly (Jain) than {listed}."
 
 
 def _caption(left_out: tuple[str, ...]) -> str:

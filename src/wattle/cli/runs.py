@@ -92,7 +92,8 @@ def compare(
         names = [name.strip() for name in mechanisms.split(",") if name.strip()]
         wanted = "all" if names == ["all"] else names
     if scenario is None:
-        _execute(_village(homes, days), Path(VILLAGE), wanted, out, "compare", open_page, workers)
+        text = _village(homes, days).replace(", seven market rules", ", rules side by side", 1)
+        _execute(text, Path(VILLAGE), wanted, out, "compare", open_page, workers)
         return
     if homes is not None or days is not None:
         from wattle.core.checks import InputError
@@ -223,6 +224,14 @@ def _print(comparison: Comparison) -> None:
 
 
 def _summary(comparison: Comparison, folder: Path) -> None:
+    from wattle.analysis.execute import LEFT_OUT
+    from wattle.analysis.table import unbeaten_sentence
+
+    for note in comparison.notes:
+        if note.startswith(LEFT_OUT):
+            typer.echo(note)
+    if len(comparison.rules) > 2:
+        typer.echo(unbeaten_sentence(comparison))
     errors = [rule for rule in comparison.rules if rule.energy_error or rule.money_error]
     closing = "closes exactly under every rule" if not errors else "DOES NOT CLOSE; please report this"
     typer.echo(f"Energy and money: {closing}.")

@@ -23,6 +23,7 @@ from hypothesis.extra.numpy import arrays
 from wattle.analysis import bundle, pagedata, report, series
 from wattle.analysis.catalogue import CATALOGUE, HEADLINE
 from wattle.analysis.metrics import by_key
+from wattle.analysis.pareto import FAIRNESS, choices
 from wattle.core.timegrid import TimeGrid
 from wattle.core.units import Units
 
@@ -261,9 +262,12 @@ def test_csv_has_a_row_per_rule_and_all_indices(village, tmp_path):
     rows = list(csv.reader(path.read_text("utf-8").splitlines()))
     assert [row[0] for row in rows[1:]] == [rule.rule for rule in village.rules]
     assert rows[0][:3] == ["rule", "mechanism", "saving_total [EUR]"]
-    assert len(rows[0]) == 2 + len(CATALOGUE)
+    assert rows[0][2 + len(CATALOGUE) :] == [f"unbeaten_{key}" for key in FAIRNESS]
+    columns = list(zip(*rows, strict=True))[2 + len(CATALOGUE) :]
+    for choice, marks in zip(choices([by_key(rule.indices) for rule in village.rules]), columns, strict=True):
+        assert [number for number, mark in enumerate(marks[1:]) if mark == "yes"] == sorted(choice.rules)
     for row, rule in zip(rows[1:], village.rules, strict=True):
-        for cell, index in zip(row[2:], rule.indices, strict=True):
+        for cell, index in zip(row[2 : 2 + len(CATALOGUE)], rule.indices, strict=True):
             assert (cell == "") == (index.value is None)
             assert index.value is None or float(cell) == pytest.approx(index.value, rel=1e-9)
 

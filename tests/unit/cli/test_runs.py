@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from wattle.market.mechanism import MECHANISMS
+from wattle.runtime.compare import UNFIT
+from wattle.scenario.plugins import load_mechanisms
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "140", "CI": "true"}
 
@@ -121,3 +126,30 @@ def test_every_command_teaches_itself() -> None:
     here = Path()
     for command in ("try", "run", "compare", "explain", "verify", "new", "settle", "mechanisms", "clear", "check"):
         assert "Example: wattle" in wattle(here, command, "--help")
+
+
+def test_compare_takes_every_rule_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    text = wattle(
+        tmp_path, "compare", "--mechanisms", "all", "--homes", "9", "--days", "1", "--workers", "2", "--out", "all"
+    )
+    assert "closes exactly under every rule" in text
+    assert "No rule both brings more welfare and shares it more evenly (Jain) than" in text
+    load_mechanisms()
+    known = {entry.name for entry in MECHANISMS if entry.cls.__module__.startswith("wattle.market.")}
+    lines = (tmp_path / "all" / "comparison.csv").read_text().splitlines()[1:]
+    compared = [line.split(",")[0] for line in lines]
+    left_out = re.findall(r"^Not compared: ([\w-]+): .+\.$", text, re.MULTILINE)
+    assert set(compared[1:]) | set(left_out) == known
+    assert compared[0] == "no community"
+    assert set(left_out) <= {entry.name for entry in MECHANISMS if entry.bids in UNFIT} | {"assignment-auction"}
+    assert len(compared) > 30
+    assert "as it was" in wattle(tmp_path, "verify", "all")
+    assert "negotiat" in wattle(
+        tmp_path, "explain", "all", "--member", "home-040", "--interval", "40", "--rule", "bilateral-admm"
+    )
+
+
+def test_a_part_of_the_village_is_no_part_of_a_scenario(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('title = "x"\n')
+    text = wattle(tmp_path, "compare", "s.toml", "--homes", "9", expect=2)
+    assert "--homes and --days take a part of the sample village" in text

@@ -6,6 +6,7 @@ import { figure, indexDetails, indexText } from "./explain.js";
 import { draw } from "./charts.js";
 import { bars, strips } from "./shapes.js";
 
+const SENTENCES_UP_TO = 12;
 const order = { key: null, down: true };
 
 const TILES = [
@@ -85,7 +86,8 @@ export function showTable() {
           text: D.rules[rule].name,
           onclick: () => document.dispatchEvent(new CustomEvent("rule", { detail: rule })),
         }),
-        el("small", { text: D.rules[rule].summary }),
+        // Of many rules the sentences would drown the figures; they all stand at the end of the page.
+        D.rules.length > SENTENCES_UP_TO ? null : el("small", { text: D.rules[rule].summary }),
       ),
       ...D.columns.map(([key, , , digits], i) => {
         const best = D.best[key].includes(rule);

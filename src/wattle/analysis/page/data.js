@@ -6,7 +6,7 @@ export const D = JSON.parse(byId("data").textContent);
 export const N = D.members.length;
 
 /** What is shown just now. `moment` is an interval of the page, counted from the start of the run. */
-export const shown = { rule: D.first, member: 0, day: 0, moment: 0, measure: "shared" };
+export const shown = { rule: D.first, member: 0, day: 0, moment: 0, measure: "shared", fairness: "jain" };
 
 export const hours = (D.step * D.series.group) / 3600;
 const columns = [];

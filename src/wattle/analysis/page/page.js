@@ -4,6 +4,7 @@ import { byId, el, fill, number } from "./format.js";
 import { D, N, shown, unpackSeries } from "./data.js";
 import { closePanel, explainCommand, verifyCommand } from "./explain.js";
 import { showAll, showGains, showSummary, showTable } from "./compare.js";
+import { showPareto } from "./pareto.js";
 import { goTo, listen, picks, showDay, showMonths, showSkyline, showYear } from "./village.js";
 import { fillMembers, middleMember, showBill } from "./bill.js";
 
@@ -58,6 +59,7 @@ async function showRule() {
   showSummary();
   showTable();
   await showSkyline();
+  await showPareto();
   await showGains();
   await showDay();
   await showYear();
