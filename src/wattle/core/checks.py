@@ -71,7 +71,7 @@ REASONS: dict[Reject, str] = {
     Reject.NO_PARTNERS: "nobody in the book has a partner to deal with",
     Reject.NO_CURVE: "the rule needs curves: orders at several prices, or members who answer its quotes",
     Reject.UNEQUAL_NUMBERS: "the rule needs as many buyers as sellers in each zone and interval",
-    Reject.TOO_MANY_MEMBERS: "the rule looks at all coalitions and takes no group with so many members",
+    Reject.TOO_MANY_MEMBERS: "the rule looks at pairs or coalitions and takes no group with so many members",
     Reject.WRONG_STATE: "this event does not fit the state of the gate or interval",
 }
 

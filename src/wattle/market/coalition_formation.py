@@ -86,8 +86,8 @@ class MergeAndSplit:
         for first, stop in pairwise(starts.tolist()):
             part, values = book.take(slice(first, stop)), worth[first:stop]
             market = market_of(part, values, int(retail[first]), self.loss_per_mille_per_km, context.profiles)
-            if market is None:
-                return None, Clearing.refuse(Reject.TOO_LARGE)
+            if isinstance(market, Reject):
+                return None, Clearing.refuse(market)
             partition, lots = form(market)
             sizes = np.bincount(partition, minlength=1)
             formed, largest = formed + int((sizes > 1).sum()), max(largest, int(sizes.max()))
@@ -119,8 +119,8 @@ def gains(market: Market, partition: I64) -> I64:
     return gain
 
 
-def market_of(orders: Orders, worth: I64, retail: int, loss_per_mille_per_km: int, places: Profiles) -> Market | None:
-    """Return the pairs of one zone and interval, or None if members, pairs or sums of cash are too many.
+def market_of(orders: Orders, worth: I64, retail: int, loss_per_mille_per_km: int, places: Profiles) -> Market | Reject:
+    """Return the pairs of one zone and interval, or a code if members, pairs or sums of cash are too many.
 
     `worth` is what a lot is worth to each order, in ticks; `retail` is the price at which losses are replaced.
     """
@@ -128,8 +128,10 @@ def market_of(orders: Orders, worth: I64, retail: int, loss_per_mille_per_km: in
     bids, asks = np.flatnonzero(orders.side == BUY), np.flatnonzero(orders.side == SELL)
     spread = float(worth.max()) - float(worth.min())
     cash = float(orders.quantity.astype(float).sum()) * spread
-    if members.size > MEMBERS_MAX or bids.size * asks.size > PAIRS_MAX or cash >= 2.0**62:
-        return None
+    if members.size > MEMBERS_MAX or bids.size * asks.size > PAIRS_MAX:
+        return Reject.TOO_MANY_MEMBERS
+    if cash >= 2.0**62:
+        return Reject.TOO_LARGE
     bid, ask = np.repeat(bids, asks.size), np.tile(asks, bids.size)
     distance = _distance(orders.participant[bid], orders.participant[ask], places)
     # A loss beyond any price leaves no gain; the clip keeps it a whole number.

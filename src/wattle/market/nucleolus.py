@@ -22,6 +22,7 @@ from wattle.core.tables import Orders
 from wattle.market.coalition import Floats, Game, coalition_values, core_point, pool_of, shared_out, whole_shares
 from wattle.market.mechanism import (
     BUDGET_BALANCED,
+    IN_CORE,
     INDIVIDUALLY_RATIONAL,
     METERED,
     SEPARABLE,
@@ -37,7 +38,7 @@ SMALL = 1e-9
 
 @mechanism(
     "nucleolus",
-    claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE},
+    claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, IN_CORE, SEPARABLE},
     source="Schmeidler 1969, doi:10.1137/0117107; Maschler, Peleg and Shapley 1979, doi:10.1287/moor.4.4.303",
     when=METERED,
 )
@@ -48,7 +49,7 @@ class Nucleolus:
     Local energy is traded pro rata at the mid price; transfers bring everybody to his share. Up to 12 members who
     trade in one interval (equal members count less) it is found by linear programmes. More members have a closed form
     where supply equals demand, or where no member of the long side is so large that he is needed; an interval with
-    neither is refused as too large.
+    neither is refused.
     """
 
     def step(self, memory: Memory | None, orders: Orders, context: Context) -> tuple[None, Clearing]:
@@ -60,7 +61,7 @@ class Nucleolus:
         for game in pool.games:
             share = nucleolus_of(game)
             if share is None:
-                return None, Clearing.refuse(Reject.TOO_LARGE)
+                return None, Clearing.refuse(Reject.TOO_MANY_MEMBERS)
             shares.append(whole_shares(game.worth, share))
         return None, shared_out(pool, shares)
 

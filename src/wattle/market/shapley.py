@@ -24,6 +24,7 @@ from wattle.market.coalition import SUBSETS_MAX, Floats, Game, coalition_values,
 from wattle.market.mechanism import (
     BUDGET_BALANCED,
     EXACT,
+    IN_CORE,
     INDIVIDUALLY_RATIONAL,
     METERED,
     SEPARABLE,
@@ -92,7 +93,7 @@ class Shapley:
 
 @mechanism(
     "asymptotic-shapley",
-    claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, UNIFORM_PRICE, SEPARABLE, EXACT},
+    claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, UNIFORM_PRICE, IN_CORE, SEPARABLE, EXACT},
     source="Lee et al. 2014, doi:10.1109/JSAC.2014.2332131; Aumann 1975, Econometrica 43(4)",
     when=METERED,
 )

@@ -168,14 +168,14 @@ def test_large_coalitions_end_too():
 def test_limits():
     with pytest.raises(InvariantError, match="loss_per_mille_per_km"):
         MergeAndSplit(-1)
-    assert clear([(1, 0, 0)] * (formation.MEMBERS_MAX + 1)).refused == Reject.TOO_LARGE
+    assert clear([(1, 0, 0)] * (formation.MEMBERS_MAX + 1)).refused == Reject.TOO_MANY_MEMBERS
     assert clear([(1, 0, 0)] * formation.MEMBERS_MAX).unusable is None
     book = orders_of([(1, 0, 0), (-1, 0, 0)])
     assert MergeAndSplit().step(None, book, Context())[1].refused == Reject.NO_TARIFF
     named = book.replace(partner=[9, -1])
     assert MergeAndSplit().step(None, named, Context(tariff=TARIFF))[1].refused == Reject.PARTNER_NOT_SUPPORTED
     many = book_of([(8 + i % 2, 1 - 2 * (i % 2), 1, (1 - 2 * (i % 2)) * ANY_PRICE) for i in range(520)])
-    assert MergeAndSplit().step(None, many, Context(tariff=TARIFF))[1].refused == Reject.TOO_LARGE
+    assert MergeAndSplit().step(None, many, Context(tariff=TARIFF))[1].refused == Reject.TOO_MANY_MEMBERS
     huge = book_of([(8, 1, 1 << 48, ANY_PRICE), (9, -1, 1 << 48, -ANY_PRICE)])
     dear = Tariff.flat(1 << 20, 0)
     assert MergeAndSplit().step(None, huge, Context(tariff=dear))[1].refused == Reject.TOO_LARGE

@@ -234,7 +234,7 @@ def test_twelve_members_are_solved_and_thirteen_refused():
     assert blocking_coalition(all_values(community(net)), share, 1e-6) is None
     net = [*net, 41]
     rows = [(8 + i, 1 if x > 0 else -1, abs(x), ANY_PRICE if x > 0 else -ANY_PRICE) for i, x in enumerate(net)]
-    assert Nucleolus().step(None, book_of(rows), Context(tariff=TARIFF))[1].refused == Reject.TOO_LARGE
+    assert Nucleolus().step(None, book_of(rows), Context(tariff=TARIFF))[1].refused == Reject.TOO_MANY_MEMBERS
     rows[-1] = (8 + 12, 1, 400, ANY_PRICE)  # without the last and largest there would not be enough
     rows += [(30, 1, 400, ANY_PRICE)]  # now nobody is needed
     clearing = Nucleolus().step(None, book_of(rows), Context(tariff=TARIFF))[1]
