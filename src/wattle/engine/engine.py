@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import singledispatchmethod
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wattle.core.checks import InvariantError, Reject, ensure
 from wattle.core.columns import I64
 from wattle.core.messages import Call, Clearing, Context, Tariff
-from wattle.core.tables import FIRST_MEMBER, Orders, Prices, Readings, Trades, Transfers
+from wattle.core.tables import FIRST_MEMBER, Orders, Preferences, Prices, Profiles, Readings, Trades, Transfers
 from wattle.core.units import CASH_ORDER_MAX, QUANTITY_MAX
 from wattle.engine import events as ev
 from wattle.engine.gate import ASKING, OPEN, Gate, Product, admit
@@ -35,7 +35,8 @@ FOREVER = 1 << 31
 class Rules:
     """What never changes while a market runs: products in order of trading, charges, seed, limits.
 
-    `correctable` is how many intervals back a corrected reading is accepted; older blocks are forgotten.
+    `correctable` is how many intervals back a corrected reading is accepted; older blocks are forgotten. `profiles` and
+    `preferences` are what rules may know of members that match by place, source, reliability or taste.
     """
 
     products: tuple[Product, ...]
@@ -43,6 +44,8 @@ class Rules:
     seed: int = 0
     zones: int = 1
     correctable: int = FOREVER
+    profiles: Profiles = field(default_factory=Profiles.empty)
+    preferences: Preferences = field(default_factory=Preferences.empty)
 
 
 class Engine:
@@ -344,7 +347,7 @@ class Engine:
         place = self.rules.products.index(product)
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.rules.seed, place, number % (1 << 32)])))
         tariff = None if self._tariff is None else net_tariff(self._tariff, self.rules.charges)
-        return Context(tariff=tariff, rng=rng)
+        return Context(tariff=tariff, profiles=self.rules.profiles, preferences=self.rules.preferences, rng=rng)
 
 
 def _rejections(codes: NDArray[np.int64]) -> list[ev.Effect]:

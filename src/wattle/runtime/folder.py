@@ -42,7 +42,7 @@ from wattle.runtime.journal import SqliteJournal, broken_entry
 from wattle.runtime.meterbook import MeterBook, first_round, meter_files
 from wattle.runtime.simulate import block_events, block_length, cohort_of, months, opening_events, start
 from wattle.runtime.world import World, limits_of
-from wattle.scenario.build import charges_of, tariff_of, units_of
+from wattle.scenario.build import charges_of, preferences_of, tariff_of, units_of
 from wattle.scenario.load import load_scenario
 from wattle.scenario.schema import Scenario
 
@@ -112,6 +112,7 @@ def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:
         tariff=tariff_of(scenario, units, book.grid.count),
         charges=charges,
         limits=_limits(scenario, units, charges, book),
+        preferences=preferences_of(scenario, units, book.members.ids),
         listed={
             "shares": {each.id: each.share for each in members if each.share is not None},
             "ranks": {each.id: each.priority for each in members if each.priority is not None},

@@ -16,13 +16,14 @@ import numpy as np
 
 from wattle.core.checks import InputError
 from wattle.core.columns import I64
+from wattle.core.tables import FIRST_MEMBER, Profiles
 from wattle.core.timegrid import TimeGrid
 from wattle.core.units import decimal_text
 from wattle.runtime.compare import Finished, Rule
 from wattle.runtime.results import BILL_LINES
 from wattle.runtime.simulate import months
 from wattle.runtime.world import World
-from wattle.scenario.build import charges_of, tariff_of, units_of
+from wattle.scenario.build import charges_of, preferences_of, tariff_of, units_of
 from wattle.scenario.load import parse_scenario
 from wattle.scenario.schema import ProductSection, Scenario
 from wattle.version import __version__
@@ -159,10 +160,20 @@ def _stored_world(folder: Path, manifest: Mapping[str, Any], scenario: Scenario)
         tariff=tariff_of(scenario, units, manifest["intervals"]),
         charges=charges,
         limits={"buy": column("limit_buy_ticks"), "sell": column("limit_sell_ticks")},
+        profiles=_stored_profiles(rows),
+        preferences=preferences_of(scenario, units, tuple(row["member"] for row in rows)),
     )
 
 
-_PLAIN = ("member", "kind", "demand_lots", "generation_lots", "limit_buy_ticks", "limit_sell_ticks")
+def _stored_profiles(rows: list[dict[str, str]]) -> Profiles:
+    if not rows or _PROFILE[0] not in rows[0]:
+        return Profiles.empty()
+    who: list[Any] = [FIRST_MEMBER + number for number in range(len(rows))]
+    return Profiles.from_lists({"participant": who, **{name: [int(row[name]) for row in rows] for name in _PROFILE}})
+
+
+_PROFILE = ("east_m", "north_m", "source", "reliability")
+_PLAIN = ("member", "kind", "demand_lots", "generation_lots", "limit_buy_ticks", "limit_sell_ticks", *_PROFILE)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -245,6 +256,8 @@ def _members_csv(world: World) -> bytes:
         row.update({fact: int(flags[number]) for fact, flags in world.facts.items()})
         row["demand_lots"], row["generation_lots"] = int(world.demand[number]), int(world.generation[number])
         row["limit_buy_ticks"], row["limit_sell_ticks"] = (int(world.limits[side][number]) for side in ("buy", "sell"))
+        if len(world.profiles):  # one row for each member, in their order
+            row.update({column: int(getattr(world.profiles, column)[number]) for column in _PROFILE})
         rows.append(row)
     return csv_bytes(rows)
 

@@ -165,7 +165,8 @@ def readings_of(world: World, net: NDArray[Any], first: int) -> Readings:
 
 def start(world: World, products: tuple[Product, ...], seed: int, correctable: int = 0) -> Engine:
     """Return a fresh engine for this world; `correctable` intervals stay open for corrections."""
-    return Engine(Rules(products, world.charges, seed, 1, correctable), len(world.members))
+    rules = Rules(products, world.charges, seed, 1, correctable, world.profiles, world.preferences)
+    return Engine(rules, len(world.members))
 
 
 def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:

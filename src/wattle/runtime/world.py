@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,16 @@ from wattle.agents.cohort import drawn_limits
 from wattle.core.checks import InputError
 from wattle.core.columns import I64
 from wattle.core.messages import Tariff
-from wattle.core.tables import FIRST_MEMBER
+from wattle.core.tables import FIRST_MEMBER, SOURCES, Preferences, Profiles
 from wattle.core.timegrid import TimeGrid
 from wattle.core.units import Units
 from wattle.engine.gate import Product
 from wattle.ledger.fees import Charge
-from wattle.scenario.build import charges_of, limit_range, product_of, tariff_of, units_of
+from wattle.scenario.build import charges_of, limit_range, preferences_of, product_of, tariff_of, units_of
 from wattle.scenario.schema import ProductSection, Scenario
+
+if TYPE_CHECKING:
+    from wattle.scenario.village import Village
 
 VILLAGE_NOTES = (
     "The village is the SimBench low-voltage grid 1-LV-rural3--2-sw with its year 2016 of quarter-hours "
@@ -57,6 +60,8 @@ class World:
     charges: tuple[Charge, ...]
     limits: Mapping[str, I64]  # "buy", "sell" -> [N] ticks
     notes: tuple[str, ...] = ()
+    profiles: Profiles = field(default_factory=Profiles.empty)
+    preferences: Preferences = field(default_factory=Preferences.empty)
     behind: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # "load", "sun" -> [T, N] where known
     listed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # "shares", "ranks" -> member -> value
 
@@ -120,7 +125,25 @@ def _village(scenario: Scenario) -> World:
         charges=charges,
         limits=limits_of(scenario, units, charges, len(village.names)),
         notes=VILLAGE_NOTES,
+        profiles=_profiles(village),
+        preferences=preferences_of(scenario, units, village.names),
         behind={"load": village.load_wh, "sun": village.sun_wh},
+    )
+
+
+def _profiles(village: Village) -> Profiles:
+    """Return place, source and reliability of the village's members; all of them deliver what they promise."""
+    from wattle.scenario.village import places_m
+
+    east_m, north_m = places_m()
+    count = len(village.names)
+    sun = np.int8(SOURCES.index("sun"))
+    return Profiles(
+        participant=np.arange(FIRST_MEMBER, FIRST_MEMBER + count, dtype=np.int32),
+        east_m=east_m[village.node],
+        north_m=north_m[village.node],
+        source=np.where(village.pv_w > 0, sun, np.int8(0)),
+        reliability=np.full(count, 1000, np.int32),
     )
 
 

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from wattle.core.checks import InputError
 from wattle.core.messages import Tariff
-from wattle.core.tables import COMMUNITY_FUND, FIRST_MEMBER, GRID_OPERATOR, MARKET_OPERATOR, STATE, UTILITY
+from wattle.core.registry import nearest
+from wattle.core.tables import (
+    COMMUNITY_FUND,
+    FIRST_MEMBER,
+    GRID_OPERATOR,
+    MARKET_OPERATOR,
+    STATE,
+    UTILITY,
+    Preferences,
+)
 from wattle.core.units import PRICE_MAX, Units, exact
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
@@ -72,6 +81,24 @@ def limit_range(scenario: Scenario, units: Units, charges: tuple[Charge, ...]) -
     if high < low:
         raise InputError("limits: the highest limit is below the lowest; check tariff, charges and limits")
     return low, high
+
+
+def preferences_of(scenario: Scenario, units: Units, members: tuple[str, ...]) -> Preferences:
+    """Return who likes to trade with whom; unknown members and pairs that are named twice are refused."""
+    number = {name: FIRST_MEMBER + place for place, name in enumerate(members)}
+    rows: dict[tuple[int, int], int] = {}
+    for place, part in enumerate(scenario.preference, 1):
+        for key, name in (("member", part.member), ("partner", part.partner)):
+            if name not in number:
+                raise InputError(f"preference.{place}.{key} is {name!r}, no member; {nearest(name, number)}")
+        pair = number[part.member], number[part.partner]
+        if pair[0] == pair[1]:
+            raise InputError(f"preference.{place}: {part.member!r} names himself; expected another member as partner")
+        if pair in rows:
+            raise InputError(f"preference.{place}: {part.member!r} and {part.partner!r} are named twice; keep one")
+        rows[pair] = _ticks(units, part.premium_per_kwh, f"preference.{place}.premium_per_kwh")
+    who, other = (np.array([pair[side] for pair in rows], np.int32) for side in (0, 1))
+    return Preferences(who, other, np.array(list(rows.values()), np.int64))
 
 
 def product_of(

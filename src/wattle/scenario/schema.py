@@ -100,6 +100,14 @@ class LimitsSection(Section):
     to_per_kwh: Price | None = Field(None, description="highest limit drawn; default: retail less local charges")
 
 
+class PreferenceSection(Section):
+    """What a member adds to a price for trading with one other member, under rules that match by taste."""
+
+    member: str = Field(description="name of the member", min_length=1)
+    partner: str = Field(description="name of the member he likes, or not", min_length=1)
+    premium_per_kwh: Price = Field(description="what he would pay (or forgo) more for it; below zero: avoided")
+
+
 class ProductSection(BaseModel):
     """A market rule. Further keys are parameters of the rule."""
 
@@ -129,5 +137,6 @@ class Scenario(Section):
     members: MembersSection = Field(description="who takes part")
     meters: MetersSection | None = Field(None, description="how to read meter files; needed for files")
     limits: LimitsSection = LimitsSection()
+    preference: tuple[PreferenceSection, ...] = Field((), description="who likes to trade with whom", strict=False)
     product: tuple[ProductSection, ...] = Field((), description="market rules, in order of trading", strict=False)
     statements: StatementsSection = StatementsSection()
