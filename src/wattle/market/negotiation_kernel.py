@@ -9,8 +9,6 @@ answer is missing keeps its half of the state (Combettes and Pesquet 2015, rando
 A member's answer needs no solver. With marginal value m = b - a Q the wanted quantity of an edge is
 max(0, centre + (m - cost) / penalty); the sum over his edges must be Q, a piecewise linear equation in m, and Newton
 steps end at its root exactly, because they move from one set of active edges to a smaller one.
-
-Kernels take whole numbers only, so arrays of floats come as their 64 bits (`bits_of`) and are viewed back.
 """
 
 from __future__ import annotations
@@ -30,22 +28,15 @@ ROUND, PRIMAL, DUAL, PENALTY, CONVERGED = 0, 1, 2, 3, 4
 """Places in the status that `negotiate` writes."""
 
 
-def bits_of(values: NDArray[np.float64]) -> I64:
-    """Return the same memory seen as whole numbers; a kernel that writes there writes the floats."""
-    return np.ascontiguousarray(values).view(np.int64)
-
-
-@kernel("i i r8 r8 w8 f f f f w8 i")
+@kernel("i i rf rf wf f f f f wf i")
 def answer_row(
-    first: Any, stop: Any, centre_bits: Any, cost_bits: Any, wanted_bits: Any,
-    a: Any, b: Any, most: Any, penalty: Any, marginal_bits: Any, row: Any,
+    first: Any, stop: Any, centre: Any, cost: Any, wanted: Any,
+    a: Any, b: Any, most: Any, penalty: Any, marginal: Any, row: Any,
 ) -> Any:  # fmt: skip
     """Write what one member wants on his edges first ... stop - 1; `marginal[row]` is where the search begins and ends.
 
     Maximises b Q - a Q^2 / 2 - sum(cost x) - penalty / 2 sum((x - centre)^2) with Q = sum(x) <= most and x >= 0.
     """
-    centre, cost = centre_bits.view(np.float64), cost_bits.view(np.float64)
-    wanted, marginal = wanted_bits.view(np.float64), marginal_bits.view(np.float64)
     m, inverse, count_before = marginal[row], 1.0 / penalty, -1
     level, slope, capped = b / a, 1.0 / a, False
     for _ in range(100):  # a handful; the limit guards against an edge that flickers in its last bit
@@ -80,11 +71,11 @@ def is_lost(seeds: Any, per_mille: Any) -> Any:
     return (seeds[0] >> 8) * 1000 >> 23 < per_mille
 
 
-@kernel("r8 r8 r8 r8 r8 r8 r8 r8 w8 w8 w8 w8 f f f i i i w8")
+@kernel("r8 r8 r8 rf rf rf rf rf wf wf wf wf f f f i i i wf")
 def negotiate(
-    buyer_starts: Any, seller_starts: Any, seller_edge: Any, buyer_cost_bits: Any, seller_cost_bits: Any,
-    a_bits: Any, b_bits: Any, most_bits: Any, bought_bits: Any, sold_bits: Any, force_bits: Any, middle_bits: Any,
-    penalty: Any, relaxation: Any, tolerance: Any, rounds_max: Any, lost_per_mille: Any, seed: Any, status_bits: Any,
+    buyer_starts: Any, seller_starts: Any, seller_edge: Any, buyer_cost: Any, seller_cost: Any,
+    a: Any, b: Any, most: Any, bought: Any, sold: Any, force: Any, middle: Any,
+    penalty: Any, relaxation: Any, tolerance: Any, rounds_max: Any, lost_per_mille: Any, seed: Any, status: Any,
 ) -> Any:  # fmt: skip
     """Negotiate until both residuals are small; edges stand in the order of their buyers.
 
@@ -92,22 +83,17 @@ def negotiate(
     of them as a maximiser of b Q - a Q^2 / 2 (a seller's b is minus his marginal cost at 0). Writes quantities, force
     and middle, and the status.
     """
-    force, status = force_bits.view(np.float64), status_bits.view(np.float64)
     edges = force.size
-    marginal_bits = np.zeros(b_bits.size, np.int64)
-    centre_bits, wanted_bits = np.zeros(edges, np.int64), np.zeros(edges, np.int64)
-    marginal = marginal_bits.view(np.float64)
-    marginal[:] = b_bits.view(np.float64)
+    marginal = b.copy()
+    centre, wanted = np.zeros(edges), np.zeros(edges)
     seeds = np.full(1, seed, np.int64)
     since, pause = 0, 10
     for round_number in range(1, rounds_max + 1):
         _answer_all(
-            buyer_starts, seller_starts, seller_edge, buyer_cost_bits, seller_cost_bits, a_bits, b_bits, most_bits,
-            bought_bits, sold_bits, force_bits, middle_bits, penalty, centre_bits, wanted_bits, marginal_bits,
+            buyer_starts, seller_starts, seller_edge, buyer_cost, seller_cost, a, b, most,
+            bought, sold, force, middle, penalty, centre, wanted, marginal,
         )  # fmt: skip
-        gap, moved, flow, push = _pull(
-            bought_bits, sold_bits, force_bits, middle_bits, relaxation, lost_per_mille, seeds
-        )
+        gap, moved, flow, push = _pull(bought, sold, force, middle, relaxation, lost_per_mille, seeds)
         status[ROUND], status[PENALTY] = round_number, penalty
         status[PRIMAL] = gap / max(flow, 1e-300)
         status[DUAL] = moved / max(push, 1e-300)  # both carry the penalty, so it cancels
@@ -126,22 +112,19 @@ def negotiate(
         since = 0
 
 
-@kernel("r8 r8 r8 r8 r8 r8 r8 r8 w8 w8 r8 r8 f w8 w8 w8")
+@kernel("r8 r8 r8 rf rf rf rf rf wf wf rf rf f wf wf wf")
 def _answer_all(
     buyer_starts: Any, seller_starts: Any, seller_edge: Any, buyer_cost: Any, seller_cost: Any,
-    a_bits: Any, b_bits: Any, most_bits: Any, bought: Any, sold_bits: Any, force_bits: Any, middle_bits: Any,
-    penalty: Any, centre_bits: Any, wanted_bits: Any, marginal: Any,
+    a: Any, b: Any, most: Any, bought: Any, sold: Any, force: Any, middle: Any,
+    penalty: Any, centre: Any, wanted: Any, marginal: Any,
 ) -> Any:  # fmt: skip
-    """Write what all buyers and then all sellers want on each edge; `centre_bits` and `wanted_bits` are scratch."""
-    a, b, most = a_bits.view(np.float64), b_bits.view(np.float64), most_bits.view(np.float64)
-    force, middle = force_bits.view(np.float64), middle_bits.view(np.float64)
-    centre, wanted, sold = centre_bits.view(np.float64), wanted_bits.view(np.float64), sold_bits.view(np.float64)
+    """Write what all buyers and then all sellers want on each edge; `centre` and `wanted` are scratch."""
     buyers, sellers = buyer_starts.size - 1, seller_starts.size - 1
     for edge in range(middle.size):
         centre[edge] = middle[edge] - force[edge]
     for row in range(buyers):
         answer_row(
-            buyer_starts[row], buyer_starts[row + 1], centre_bits, buyer_cost, bought,
+            buyer_starts[row], buyer_starts[row + 1], centre, buyer_cost, bought,
             a[row], b[row], most[row], penalty, marginal, row,
         )  # fmt: skip
     for place in range(middle.size):
@@ -149,20 +132,16 @@ def _answer_all(
     for seller in range(sellers):
         row = buyers + seller
         answer_row(
-            seller_starts[seller], seller_starts[seller + 1], centre_bits, seller_cost, wanted_bits,
+            seller_starts[seller], seller_starts[seller + 1], centre, seller_cost, wanted,
             a[row], b[row], most[row], penalty, marginal, row,
         )  # fmt: skip
     for place in range(middle.size):
         sold[seller_edge[place]] = wanted[place]
 
 
-@kernel("r8 r8 w8 w8 f i w8")
-def _pull(
-    bought_bits: Any, sold_bits: Any, force_bits: Any, middle_bits: Any, relaxation: Any, lost: Any, seeds: Any
-) -> Any:
+@kernel("rf rf wf wf f i w8")
+def _pull(bought: Any, sold: Any, force: Any, middle: Any, relaxation: Any, lost: Any, seeds: Any) -> Any:
     """Move each edge by the answers that arrived; return the sizes of mismatch, move, flow and force."""
-    bought, sold = bought_bits.view(np.float64), sold_bits.view(np.float64)
-    force, middle = force_bits.view(np.float64), middle_bits.view(np.float64)
     gap, moved, bought_sum, sold_sum, push = 0.0, 0.0, 0.0, 0.0, 0.0
     for edge in range(middle.size):
         by_buyer, by_seller = relaxation * (bought[edge] - middle[edge]), relaxation * (sold[edge] - middle[edge])
@@ -250,9 +229,9 @@ def solve_bilateral(
     while done < rounds_max:
         status[CONVERGED] = 0.0
         step(
-            *starts, by_seller, bits_of(costs[0]), bits_of(costs[1][by_seller]), bits_of(a), bits_of(b), bits_of(most),
-            bits_of(bought), bits_of(sold), bits_of(force), bits_of(middle), penalty, relaxation, tolerance,
-            rounds_max - done, lost_per_mille, seed + done, bits_of(status),
+            *starts, by_seller, costs[0], costs[1][by_seller], a, b, most,
+            bought, sold, force, middle, penalty, relaxation, tolerance,
+            rounds_max - done, lost_per_mille, seed + done, status,
         )  # fmt: skip
         done, penalty = done + int(status[ROUND]), float(status[PENALTY])
         price = penalty * force
