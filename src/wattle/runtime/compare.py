@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattle.core.checks import REASONS, InputError, ensure
-from wattle.core.tables import FIRST_MEMBER
+from wattle.core.tables import FIRST_MEMBER, MARKET_OPERATOR
 from wattle.engine.gate import Product
+from wattle.ledger.accounts import MONEY as MONEY_BOOK
 from wattle.market.mechanism import MECHANISMS, MONEY, SCHEDULES
 from wattle.runtime.collect import Collector
 from wattle.runtime.results import Comparison, RuleResult
@@ -156,6 +157,7 @@ def _result(
         money_error=money_error,
         state_hash=state_hash,
         seconds=seconds,
+        operator_pays=int(collector.lines[:, MONEY_BOOK, :, MARKET_OPERATOR].sum()),
     )
 
 
@@ -178,9 +180,20 @@ def compared(world: World, scenario: Scenario, results: Sequence[RuleResult], ru
         feed_in=tariff.feed_in,
         rules=tuple(results),
         limits=world.limits,
-        notes=(*world.notes, *_notes(world, scenario)),
+        notes=(*world.notes, *_notes(world, scenario), *_operator_notes(world, results)),
         run_name=run_name,
     )
+
+
+def _operator_notes(world: World, results: Sequence[RuleResult]) -> list[str]:
+    """Say under which rules somebody outside pays for the savings, or earns by them."""
+    found = []
+    for result in results:
+        money = float(world.units.money(abs(result.operator_pays)))
+        if round(money, 2):
+            what = "pays in" if result.operator_pays > 0 else "keeps"
+            found.append(f"Under {result.rule} the market operator {what} {money:,.2f} {world.units.currency}.")
+    return found
 
 
 def _notes(world: World, scenario: Scenario) -> list[str]:

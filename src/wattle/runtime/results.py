@@ -64,6 +64,7 @@ class RuleResult:
     money_error: int  # closing error of the money book in cash: must be 0
     state_hash: str
     seconds: float = 0.0
+    operator_pays: int = 0  # cash that the market operator pays in (or keeps, below zero)
     indices: tuple[Index, ...] = ()
 
 

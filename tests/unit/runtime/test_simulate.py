@@ -12,11 +12,12 @@ import wattle.runtime.simulate as simulation
 from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
 from wattle.engine.events import Cleared, Effect, Settled
 from wattle.ledger.accounts import MONEY
-from wattle.runtime.compare import Rule, run_rule
+from wattle.runtime.compare import Rule, compared, rules_of, run_rule
 from wattle.runtime.simulate import left_over, replay_block, simulate
 from wattle.runtime.world import build_world
 from wattle.scenario.load import parse_scenario
 
+MECHANISM_NAMES = ("vickrey-clarke-groves", "trade-reduction", "uniform-auction")
 TEXT = """
 title = "Memory"
 [tariff]
@@ -110,3 +111,12 @@ def test_left_over_counts_both_sides() -> None:
     trades = Trades(one, one * 0, [8, 9], [9, UTILITY], [0, 1], [2, -1], [5, 3], [10, 10], [10, 10])
     left = left_over(np.array([[4, 7], [6, -9]]), 1, [trades])
     assert left.tolist() == [[4, 4], [1, -4]]
+
+
+def test_who_pays_in_is_said() -> None:
+    scenario, world = village(2, "vickrey-clarke-groves", "trade-reduction", "uniform-auction")
+    results = [run_rule(world, scenario, rule).result for rule in rules_of(scenario, MECHANISM_NAMES)]
+    notes = [note for note in compared(world, scenario, results).notes if "market operator" in note]
+    assert len(notes) == 2
+    assert notes[0].startswith("Under vickrey-clarke-groves the market operator pays in ")
+    assert notes[1].startswith("Under trade-reduction the market operator keeps ")
