@@ -14,6 +14,8 @@ import pytest
 import wattle
 from wattle.agents.cohort import FixedLimits, View
 from wattle.agents.quadratic import QuadraticMembers
+from wattle.agents.storage_game import Devices, StorageGameMembers
+from wattle.assets.storage import Fleet
 from wattle.core.compiled import Kernel, kernel
 from wattle.core.messages import Call
 from wattle.core.tables import FIRST_MEMBER, Quotes, Readings
@@ -29,6 +31,7 @@ from wattle.engine.events import (
 )
 from wattle.engine.gate import Product
 from wattle.market.auction_double import PayAsBidAuction
+from wattle.market.generalised_nash import GeneralisedNash
 from wattle.market.keys import GiftKey
 from wattle.market.mechanism import GATE, MECHANISMS, METERED
 from wattle.market.negotiation import Curves, solve_bilateral
@@ -97,6 +100,8 @@ def work():
         collector.take(engine.handle(event))
     negotiation()
     answers()
+    days()
+    relaxed()
 
 
 def answers():
@@ -108,6 +113,32 @@ def answers():
     call = Call("p", 0, 2, 1, quotes)
     FixedLimits(who, limits, limits).respond(call, view)
     QuadraticMembers(who, limits / 50, limits * 1.0, limits * 1.0, 2.0).respond(call, view)
+
+
+def days():
+    """Let members with and without devices plan two days against a price."""
+    one = np.ones(4)
+    room = np.array([4000.0, 0.0, 4000.0, 0.0])
+    make = np.array([0.0, 400.0, 400.0, 0.0])
+    members = StorageGameMembers(
+        np.arange(8, 12, dtype=np.int32),
+        Fleet(room, room / 8, room / 2, 0.9 * one, 0.9 * one),
+        Devices(0.99 * one, one / 4, one / 50, make, 3 * make, 4000 * one, one),
+        np.array([1.0, 1.5]),
+        20.0,
+    )
+    view = View(np.array([[500, 400, 600, 300]] * 3 + [[900, 700, 800, 1000]] * 3))
+    members.respond(Call("day", 0, 6), view)
+    for number, price in enumerate((np.arange(6) * 1000, np.arange(6) * 900 + 500)):
+        nobody = np.full(6, -1, np.int32)
+        quotes = Quotes(np.arange(6), np.zeros(6, int), nobody, nobody, price)
+        members.respond(Call("day", 0, 6, number + 1, quotes), view)
+
+
+def relaxed():
+    """Solve a game by the relaxation algorithm."""
+    case = part(3, 1, ["random"])[0]
+    _ = Trial(GeneralisedNash(method="relaxation"), case).outcome
 
 
 def negotiation():
