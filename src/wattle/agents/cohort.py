@@ -61,7 +61,7 @@ class FixedLimits:
                                        call.quotes.seller.max(initial=0))) + 1, -1, np.int64)  # fmt: skip
             place_of[self.members] = np.arange(self.members.size)
             quotes = call.quotes
-            _best_quotes(
+            best_quotes(
                 quotes.interval, quotes.buyer, quotes.seller, quotes.price, call.first, self.members, place_of, row_of,
                 buys.astype(np.int8), np.ascontiguousarray(limit), np.zeros(who.size, np.int64), partner, good,
             )  # fmt: skip
@@ -82,7 +82,7 @@ class FixedLimits:
 
 
 @kernel("r4 r4 r4 r8 i r4 r8 r82 r1 r8 w8 w4 w1")
-def _best_quotes(
+def best_quotes(
     interval: Any, buyer: Any, seller: Any, price: Any, first: Any, members: Any, place_of: Any, row_of: Any,
     buys: Any, limit: Any, best: Any, partner: Any, good: Any,
 ) -> Any:  # fmt: skip

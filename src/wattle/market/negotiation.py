@@ -30,7 +30,7 @@ from wattle.core.messages import Clearing, Context, Memory, Quote
 from wattle.core.segments import pair_groups
 from wattle.core.tables import BUY, Orders, Preferences, Quotes, Trades
 from wattle.market.auction_double import mean_prices, trades_of
-from wattle.market.mechanism import BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
+from wattle.market.mechanism import ANSWERS, BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
 from wattle.market.negotiation_kernel import Agreement, Curves, solve_bilateral
 from wattle.market.negotiation_pairs import opening, pair_charges, premiums, rows_in
 
@@ -57,6 +57,7 @@ def halves(charge: I64) -> tuple[I64, I64]:
     "bilateral-admm",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL},
     source="Sorin, Bobo and Pinson 2019, IEEE Transactions on Power Systems 34(2); Baroche et al. 2019 (grid charges)",
+    bids=ANSWERS,
 )
 @dataclass(frozen=True)
 class BilateralAdmm:
@@ -106,6 +107,7 @@ class BilateralAdmm:
     "price-adjustment",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL},
     source="Walras's tatonnement for each pair; Morstyn et al. 2019, IEEE Transactions on Smart Grid 10(2) (iteration)",
+    bids=ANSWERS,
 )
 @dataclass(frozen=True)
 class PriceAdjustment:

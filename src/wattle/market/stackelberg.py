@@ -7,8 +7,8 @@ around the best one until it is a tick, asks the best price once more, and trade
 
 With followers who want D(p) = alpha - beta p and a leader with cost c the profit (p - c) D(p) is strictly concave, and
 p* = (c + alpha / beta) / 2 is the only equilibrium (Maharjan et al. 2013; Tushar et al. 2014). What was tried is
-reported: `unique` is 1 if profits rise to the best price and fall beyond it everywhere, `deviation_gain` is what the
-leader would win by the best other price that was tried (0: nothing).
+reported: `unique` is 1 if profits rise to the best price and fall beyond it everywhere, but for dents that whole lots
+make; `deviation_gain` is what the leader would win by the best other price that was tried (0: nothing).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wattle.core.messages import Clearing, Context, Memory, Quote
 from wattle.core.segments import apportion, grouped
 from wattle.core.tables import ANY_PRICE, ANYONE, BUY, SELL, Orders, Prices, Quotes, Trades
 from wattle.market.auction_double import has_partner, mean_prices, paired, trades_of
-from wattle.market.mechanism import BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
+from wattle.market.mechanism import ANSWERS, BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
 
 State = dict[str, Any]
 
@@ -34,6 +34,7 @@ State = dict[str, Any]
     "stackelberg",
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL},
     source="Maharjan et al. 2013, IEEE Transactions on Smart Grid 4(1); Tushar et al. 2014, IEEE TSG 5(4)",
+    bids=ANSWERS,
 )
 @dataclass(frozen=True)
 class Stackelberg:
@@ -57,26 +58,31 @@ class Stackelberg:
         if memory is None:
             if has_partner(orders):
                 return None, Clearing.refuse(Reject.PARTNER_NOT_SUPPORTED)
-            found = _leaders(orders, context, side)
+            found = leaders(orders, context, side)
             if isinstance(found, Clearing):
                 return None, found
-            return found, _ask(found, side)
+            return found, quoted(found, side)
         state: State = dict(memory)
         if state["last"]:
-            return state, _clear(state, orders, side)
-        wanted = _followers_lots(state, orders, side)
-        margin = -side * (state["asked"] - state["limit"])
-        profit = margin.astype(np.float64) * np.minimum(wanted, state["lots"])
-        state["prices"] = np.vstack((state["prices"], state["asked"]))
-        state["profits"] = np.vstack((state["profits"], profit))
-        better = profit > state["best_profit"]
-        state["best"] = np.where(better, state["asked"], state["best"])
-        state["best_profit"] = np.where(better, profit, state["best_profit"])
-        _advance(state, side, self.grid)
-        return state, _ask(state, side)
+            return state, traded(state, orders, side)
+        return state, next_quote(state, orders, side, self.grid)
 
 
-def _leaders(orders: Orders, context: Context, side: int) -> State | Clearing:
+def next_quote(state: State, orders: Orders, side: int, grid: int) -> Quote:
+    """Note what the price that was asked earns the leader, choose the next one, and ask it; `state` is changed."""
+    wanted = _followers_lots(state, orders, side)
+    margin = -side * (state["asked"] - state["limit"])
+    profit = margin.astype(np.float64) * np.minimum(wanted, state["lots"])
+    state["prices"] = np.vstack((state["prices"], state["asked"]))
+    state["profits"] = np.vstack((state["profits"], profit))
+    better = profit > state["best_profit"]
+    state["best"] = np.where(better, state["asked"], state["best"])
+    state["best_profit"] = np.where(better, profit, state["best_profit"])
+    _advance(state, side, grid)
+    return quoted(state, side)
+
+
+def leaders(orders: Orders, context: Context, side: int) -> State | Clearing:
     """Return the leader of each zone and interval with followers, his limit and lots, and the range of prices."""
     book, starts = grouped(orders)
     limit = book.limit
@@ -102,18 +108,21 @@ def _leaders(orders: Orders, context: Context, side: int) -> State | Clearing:
         far = int(max(-side * others)) * -side if others.size and not takes_all else int(max(-side * named)) * -side
         if -side * (far - own) >= 0:
             who = book.participant[first + place]
-            rows.append((int(book.interval[first]), int(book.zone[first]), int(who), own, far, int(lots[place])))
+            market = int(book.interval[first]), int(book.zone[first])
+            rows.append((*market, int(who), own, far, int(lots[place]), int(np.count_nonzero(~leads))))
     if not rows:
         return Clearing.refuse(Reject.NO_PRICE) if unpriced else Clearing(Trades.empty(), Prices.empty())
     columns = np.array(rows, np.int64).T
-    state: State = dict(zip(("interval", "zone", "leader", "limit", "far", "lots"), columns.copy(), strict=True))
+    names = ("interval", "zone", "leader", "limit", "far", "lots", "followers")
+    state: State = dict(zip(names, columns.copy(), strict=True))
     size = columns.shape[1]
     state |= {"asked": state["limit"], "best": state["limit"], "best_profit": np.full(size, -1.0)}
     state |= {"prices": np.zeros((0, size), np.int64), "profits": np.zeros((0, size)), "round": 1, "last": 0}
     return state | {"width": np.zeros(size, np.int64), "half": 0}
 
 
-def _ask(state: State, side: int) -> Quote:
+def quoted(state: State, side: int) -> Quote:
+    """Ask the followers of each leader at his price; he is on the other side of all of them."""
     nobody = np.full(state["leader"].size, ANYONE, np.int64)
     buyer, seller = (nobody, state["leader"]) if side == SELL else (state["leader"], nobody)
     return Quote(Quotes(state["interval"], state["zone"], buyer, seller, state["asked"]), state["round"])
@@ -160,7 +169,7 @@ def _followers_lots(state: State, orders: Orders, side: int) -> NDArray[np.float
     return np.bincount(group[rows], orders.quantity[rows], state["leader"].size).astype(np.float64)
 
 
-def _clear(state: State, orders: Orders, side: int) -> Clearing:
+def traded(state: State, orders: Orders, side: int) -> Clearing:
     """Trade what followers want at the leader's price, as far as he has it."""
     group = _group_of(state, orders)
     price = state["asked"]
@@ -184,15 +193,14 @@ def _clear(state: State, orders: Orders, side: int) -> Clearing:
 def _report(state: State) -> dict[str, float]:
     """Check what was tried: is there one peak, and does any other price earn the leader more?"""
     unique = True
-    for prices, profits in zip(state["prices"].T, state["profits"].T, strict=True):
-        order = np.argsort(prices, kind="stable")
-        tried, place = np.unique(prices[order], return_index=True)
-        steps = np.diff(profits[order][place]) if tried.size > 1 else np.zeros(0)
-        # Whole lots make small dents: a step back by a ten-thousandth of the profit is none.
-        dent = 1e-4 * profits.max(initial=0.0)
-        signs = np.sign(np.where(np.abs(steps) <= dent, 0, steps))
-        signs = signs[signs != 0]
-        unique &= bool((np.diff(signs) <= 0).all())
+    for number, (prices, profits) in enumerate(zip(state["prices"].T, state["profits"].T, strict=True)):
+        tried, place = np.unique(prices, return_index=True)
+        found = profits[place]
+        # A valley between two peaks is real if it is deeper than rounding each answer to a whole lot can make it.
+        margin = np.abs(tried - state["limit"][number]).max()
+        dent = 1e-4 * found.max(initial=0.0) + float(state["followers"][number]) * margin
+        peaks = np.minimum(np.maximum.accumulate(found), np.maximum.accumulate(found[::-1])[::-1])
+        unique &= bool((peaks - found <= dent).all())
     gain = float(np.maximum(0, state["profits"].max(axis=0) - state["best_profit"]).sum())
     return {
         "rounds": float(state["round"]),

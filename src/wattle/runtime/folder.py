@@ -112,6 +112,7 @@ def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:
         tariff=tariff_of(scenario, units, book.grid.count),
         charges=charges,
         limits=_limits(scenario, units, charges, book),
+        curve=scenario.limits.curve,
         preferences=preferences_of(scenario, units, book.members.ids),
         listed={
             "shares": {each.id: each.share for each in members if each.share is not None},

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from wattle.agents.cohort import Cohort, View
+from wattle.agents.logarithmic import LogarithmicMembers
 from wattle.agents.quadratic import QuadraticMembers
 from wattle.core.columns import I32, I64
 from wattle.core.messages import Call
@@ -71,3 +72,13 @@ def negotiators(members: I32, buy: I64, sell: I64, most: I64, penalty: float) ->
     height = np.maximum(1, np.maximum(np.abs(buy), np.abs(sell))).astype(np.float64)
     a = height / (2 * np.maximum(1, most))
     return QuadraticMembers(members, a, buy.astype(np.float64), sell.astype(np.float64), penalty)
+
+
+def followers(members: I32, limit: I64, most: I64) -> LogarithmicMembers:
+    """Return members whose answers change bit by bit with the price, from their limits [N] in ticks.
+
+    The limit is what a lot is worth to a member who has half of the `most` lots [N] that he may ever trade; the first lot
+    is worth half as much again, the last one three quarters.
+    """
+    worth, room = np.maximum(1, limit).astype(np.float64), np.maximum(1, most).astype(np.float64)
+    return LogarithmicMembers(members, 1.5 * worth * room, room)

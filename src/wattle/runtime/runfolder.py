@@ -160,6 +160,7 @@ def _stored_world(folder: Path, manifest: Mapping[str, Any], scenario: Scenario)
         tariff=tariff_of(scenario, units, manifest["intervals"]),
         charges=charges,
         limits={"buy": column("limit_buy_ticks"), "sell": column("limit_sell_ticks")},
+        curve=scenario.limits.curve,
         profiles=_stored_profiles(rows),
         preferences=preferences_of(scenario, units, tuple(row["member"] for row in rows)),
     )

@@ -33,7 +33,8 @@ from wattle.engine.events import (
     TariffPublished,
 )
 from wattle.engine.gate import Product
-from wattle.runtime.rounds import negotiators, round_events
+from wattle.market.mechanism import ANSWERS, MECHANISMS
+from wattle.runtime.rounds import followers, negotiators, round_events
 from wattle.runtime.world import World
 
 ROWS_PER_BLOCK = 100_000
@@ -170,12 +171,19 @@ def start(world: World, products: tuple[Product, ...], seed: int, correctable: i
 
 
 def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:
-    """Return the members as this rule needs them: a negotiation asks for curves, all others for limits."""
+    """Return the members as this rule needs them.
+
+    A negotiation that names a `penalty` needs curves; another rule that asks at prices gets the curve that the scenario
+    names; all others get limits.
+    """
     penalty = getattr(product.mechanism, "penalty", None)
-    if penalty is None:
-        return cohort
     most = np.abs(world.net).max(axis=0).astype(np.int64)
-    return negotiators(world.participants, world.limits["buy"], world.limits["sell"], most, float(penalty))
+    if penalty is not None:
+        return negotiators(world.participants, world.limits["buy"], world.limits["sell"], most, float(penalty))
+    asks = any(entry.bids == ANSWERS for entry in MECHANISMS if entry.cls is type(product.mechanism))
+    if asks and world.curve == "logarithmic":
+        return followers(world.participants, world.limits["buy"], most)
+    return cohort
 
 
 def cohort_of(world: World) -> FixedLimits:

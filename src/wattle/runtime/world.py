@@ -60,6 +60,7 @@ class World:
     charges: tuple[Charge, ...]
     limits: Mapping[str, I64]  # "buy", "sell" -> [N] ticks
     notes: tuple[str, ...] = ()
+    curve: str = "fixed"  # how members answer rules that ask at prices, see `scenario.schema.LimitsSection`
     profiles: Profiles = field(default_factory=Profiles.empty)
     preferences: Preferences = field(default_factory=Preferences.empty)
     behind: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # "load", "sun" -> [T, N] where known
@@ -125,6 +126,7 @@ def _village(scenario: Scenario) -> World:
         charges=charges,
         limits=limits_of(scenario, units, charges, len(village.names)),
         notes=VILLAGE_NOTES,
+        curve=scenario.limits.curve,
         profiles=_profiles(village),
         preferences=preferences_of(scenario, units, village.names),
         behind={"load": village.load_wh, "sun": village.sun_wh},

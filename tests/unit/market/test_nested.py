@@ -8,7 +8,8 @@ from wattle.core.checks import InputError, InvariantError, Reject
 from wattle.core.messages import Context, Tariff, unfilled
 from wattle.core.tables import ANY_PRICE, FIRST_MEMBER, MARKET_OPERATOR
 from wattle.market.auction_double import UniformAuction
-from wattle.market.nested import Nested, parents_of
+from wattle.market.between_zones import parents_of
+from wattle.market.nested import Nested
 from wattle.testing import checks_always as always
 from wattle.testing import checks_claimed as claimed
 from wattle.testing.generators import book_of, part

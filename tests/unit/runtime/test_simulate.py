@@ -120,3 +120,18 @@ def test_who_pays_in_is_said() -> None:
     assert len(notes) == 2
     assert notes[0].startswith("Under vickrey-clarke-groves the market operator pays in ")
     assert notes[1].startswith("Under trade-reduction the market operator keeps ")
+
+
+@pytest.mark.parametrize("mechanism", ["stackelberg", "shared-facility", "price-adjustment"])
+def test_members_answer_prices_by_the_curve_of_the_scenario(mechanism: str) -> None:
+    """Curves change what is traded, and money and energy close under each."""
+    shared = {}
+    for curve in ("fixed", "logarithmic"):
+        text = TEXT.replace("days = 40", "days = 1\nhomes = 14") + f'[limits]\ncurve = "{curve}"\n'
+        scenario = parse_scenario(f'{text}[[product]]\nmechanism = "{mechanism}"\n', "curve.toml")
+        world = build_world(scenario, Path())
+        result = run_rule(world, scenario, Rule(mechanism, scenario.product)).result
+        assert (result.energy_error, result.money_error) == (0, 0)
+        shared[curve] = result.shared.tolist()
+    assert any(shared["logarithmic"])
+    assert shared["fixed"] != shared["logarithmic"]
