@@ -62,7 +62,7 @@ CHANCE_HANDED_IN = {"Generator", "BitGenerator"}
 LINES, FUNCTION_LINES = 400, 60
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 FOR_TESTS = {"wattle.testing.strategies"}  # imported by tests only, ours and strangers', who have Hypothesis
-REGISTERED_BY = {"market": "mechanism"}  # layers whose folder is scanned, and the decorator that registers
+REGISTERED_BY = {"market": "mechanism", "runtime": "reproduction"}  # layers that are scanned for this decorator
 MODULE_OF = {"vl-convert-python": "vl_convert"}  # distributions whose module has another name
 
 
@@ -254,7 +254,7 @@ def _registers(source: Source) -> bool:
     return decorator is not None and any(
         isinstance(mark, ast.Call) and _chain(mark.func)[-1:] == [decorator]
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.ClassDef)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
         for mark in node.decorator_list
     )
 
@@ -406,6 +406,7 @@ def test_a_dead_module_is_found():
         Source("wattle.core", "", package=True),
         Source("wattle.core.units", ""),
         Source("wattle.market.keys", "@mechanism('key')\nclass Key: ..."),
+        Source("wattle.runtime.reproduce_it", "@reproduction('it')\ndef it(seed): ..."),
         Source("wattle.market.idle", "from wattle.market import other"),
         Source("wattle.market.other", "from wattle.market import idle"),
     ]

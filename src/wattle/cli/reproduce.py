@@ -25,10 +25,10 @@ def reproduce(
     Example: wattle reproduce gode-sunder
     """
     from wattle.cli.market import _table
-    from wattle.runtime.reproduce import REPRODUCTIONS, find_reproduction
+    from wattle.runtime.reproduce import find_reproduction, reproductions
 
     if name is None:
-        rows = [(each.name, each.summary, each.source) for _, each in sorted(REPRODUCTIONS.items())]
+        rows = [(each.name, each.summary, each.source) for each in reproductions()]
         _table("", ("name", "what it shows", "source"), rows)
         return
     found = find_reproduction(name)

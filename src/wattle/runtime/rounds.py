@@ -77,8 +77,8 @@ def negotiators(members: I32, buy: I64, sell: I64, most: I64, penalty: float) ->
 def followers(members: I32, limit: I64, most: I64) -> LogarithmicMembers:
     """Return members whose answers change bit by bit with the price, from their limits [N] in ticks.
 
-    The limit is what a lot is worth to a member who has half of the `most` lots [N] that he may ever trade; the first lot
-    is worth half as much again, the last one three quarters.
+    The limit is what a lot is worth to a member who has half of the `most` lots [N] that he may ever trade; the first
+    lot is worth half as much again, the last one three quarters.
     """
     worth, room = np.maximum(1, limit).astype(np.float64), np.maximum(1, most).astype(np.float64)
     return LogarithmicMembers(members, 1.5 * worth * room, room)

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from wattle.agents.strategies import STRATEGIES
 from wattle.cli.app import build
-from wattle.core.checks import InputError, InvariantError
-from wattle.runtime.reproduce import LEARNING, MARKETS, REPRODUCTIONS, Row, find_reproduction, reproduction
+from wattle.core.checks import InvariantError
+from wattle.runtime.reproduce_traders import LEARNING, MARKETS
 from wattle.runtime.trading_day import Induced, trading_days
 
 
@@ -58,22 +58,3 @@ def test_gode_sunder_comes_out_and_stands_beside_the_paper():
     assert "Gode and Sunder 1993" in answer.stdout
     listed = CliRunner().invoke(build(), ["reproduce"], catch_exceptions=False)
     assert "gode-sunder" in listed.stdout
-
-
-def test_the_registry(monkeypatch):
-    monkeypatch.setattr("wattle.runtime.reproduce.REPRODUCTIONS", dict(REPRODUCTIONS))
-
-    @reproduction("half-truth", source="nobody 1900")
-    def half(seed):
-        """Shows a number that misses its bar.
-
-        On purpose.
-        """
-        return [Row("what", "1", "2", "1", False)]
-
-    found = find_reproduction("half-truth")
-    assert (found.summary, found.remark) == ("Shows a number that misses its bar.", "On purpose.")
-    with pytest.raises(InvariantError, match="two reproductions"):
-        reproduction("half-truth", source="")(half)
-    with pytest.raises(InputError, match="did you mean 'gode-sunder'"):
-        find_reproduction("gode-sundar")
