@@ -7,10 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wattle.core.tables import FIRST_MEMBER
+from wattle.core.columns import I8, I64
+from wattle.core.tables import ANYONE, FIRST_MEMBER, Orders
+from wattle.engine.engine import Engine, Rules
+from wattle.engine.events import GateOpened, MembersJoined, OrdersSubmitted
+from wattle.engine.gate import Product
 from wattle.market.book_batch import match
 from wattle.market.book_live import LiveBook
 from wattle.market.book_rules import ADD, CANCEL, Messages
+from wattle.market.mechanism import ARRIVAL
+from wattle.market.order_book import OrderBook
 
 ROW = tuple[str, str, str, str, str]
 
@@ -59,7 +65,36 @@ def order_book(quick: bool) -> list[ROW]:
     figure = f"{size / seconds / 1e6:.2f} M messages/s"
     name = f"order book, {size:,} messages one by one in plain Python"
     rows.append((name, figure, f"{ratio:.0f}", "NumPy stable argsort of the limits", ">= 0.3 M/s"))
+    rows += [_through_the_engine(resting) for resting in (100, 1_000)]
     return rows
+
+
+def _through_the_engine(resting: int, size: int = 500) -> ROW:
+    """Single orders through an engine that trades on arrival, against the same orders in one event."""
+    chance = np.random.default_rng(resting)
+
+    def orders(side: I8, distance: I64) -> Orders:
+        nought = np.zeros(side.size, np.int64)
+        who = chance.integers(FIRST_MEMBER, FIRST_MEMBER + 1_000, side.size)
+        return Orders(nought, who, nought, nought, side, nought + 5, 2_048 - side * distance, nought + ANYONE)
+
+    waiting = orders(np.where(np.arange(resting) % 2, 1, -1), chance.integers(1, 100, resting))
+    coming = orders(chance.choice(np.array([1, -1]), size), chance.integers(-20, 100, size))
+    single = [OrdersSubmitted(0, "book", coming.take(slice(row, row + 1))) for row in range(size)]
+
+    def seconds(events: list[OrdersSubmitted]) -> float:
+        engine = Engine(Rules((Product("book", OrderBook(), ARRIVAL),)), 1_000)
+        engine.handle(MembersJoined(0, tuple(range(FIRST_MEMBER, FIRST_MEMBER + 1_000))))
+        engine.handle(GateOpened(0, "book", 0, 1))
+        engine.handle(OrdersSubmitted(0, "book", waiting))
+        return _best(lambda: [engine.handle(event) for event in events], 1)
+
+    slow, quick = (
+        min(seconds(single) for _ in range(3)),
+        min(seconds([OrdersSubmitted(0, "book", coming)]) for _ in range(3)),
+    )
+    name = f"engine on arrival, {size} single orders, {resting:,} rest"
+    return name, f"{slow / size * 1e3:.2f} ms an order", f"{slow / quick:.0f}", "the same orders in one event", ""
 
 
 def _one_by_one(messages: list[tuple[int, ...]]) -> None:

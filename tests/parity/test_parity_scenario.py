@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from wattle.engine.events import Event, OrdersSubmitted, ReadingsReceived
+from wattle.engine.events import Cleared, Event, OrdersSubmitted, ReadingsReceived
 from wattle.engine.replay import replay
 from wattle.runtime.compare import rules_of, run_rule
 from wattle.runtime.folder import settle_folder
@@ -50,6 +50,9 @@ days = 2
 PRODUCTS = {
     "auction": '[[product]]\nmechanism = "uniform-auction"\n',
     "auction, then pool": '[[product]]\nmechanism = "pay-as-bid-auction"\n[[product]]\nmechanism = "mid-market-rate"\n',
+    "book on arrival, then key": (
+        '[[product]]\nmechanism = "order-book"\nwhen = "on arrival"\n[[product]]\nmechanism = "dynamic-key"\n'
+    ),
     "bill sharing": '[[product]]\nmechanism = "bill-sharing"\n',
     "gift": '[[product]]\nmechanism = "gift-key"\ngift_percent = 20\n[product.gift_to]\nhome-003 = 1\n',
 }
@@ -114,6 +117,22 @@ def test_batch_single_and_replay_end_in_one_state(world: World, products: str, t
     assert engine.state_hash() == single.state_hash() == again.state_hash()
     assert (engine.balance == again.balance).all()
     assert engine.balance.any()
+
+
+def test_a_book_trades_the_same_on_arrival_and_at_gate_closure(world: World) -> None:
+    seals = {}
+    for when in ("on arrival", "at gate closure"):
+        product = f'[[product]]\nmechanism = "order-book"\nwhen = "{when}"\n'
+        scenario = parse_scenario(SCENARIO + product, "parity.toml")
+        built = tuple(product_of(part, world.units, world.members, world.demand) for part in scenario.product)
+        assert built[0].when == when
+        engine = start(world, built, scenario.seed)
+        traded = 0
+        for event in world_events(world, built, cohort_of(world), 96):
+            traded += sum(len(effect.trades) for effect in engine.handle(event) if isinstance(effect, Cleared))
+        assert traded > 500
+        seals[engine.head] = traded
+    assert len(seals) == 1
 
 
 def test_length_of_blocks_does_not_change_the_result(world: World) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from typing import Any
 
@@ -20,7 +20,9 @@ from wattle.core.messages import Call, Clearing, Context, Tariff
 from wattle.core.tables import FIRST_MEMBER, Orders, Preferences, Prices, Profiles, Readings, Trades, Transfers
 from wattle.core.units import CASH_ORDER_MAX, QUANTITY_MAX
 from wattle.engine import events as ev
-from wattle.engine.gate import ASKING, OPEN, Gate, Product, admit
+from wattle.engine import live
+from wattle.engine.effects import cleared, dropped, happened, rejections, settled
+from wattle.engine.gate import ASKING, OPEN, TRADING, Gate, Product, admit
 from wattle.engine.seals import chain, fingerprint, leaves
 from wattle.engine.settlement import Block, Settlement, dense_energy, settle_block
 from wattle.ledger.accounts import BOOKS, CODES, ENERGY
@@ -67,6 +69,7 @@ class Engine:
         self.sealed_until: int | None = None
         self._active = np.zeros(self.accounts, bool)
         self._tariff: Tariff | None = None
+        self._net_tariff: Tariff | None = None  # what rules see
         self._price_max = 0  # of the tariff, in ticks
         self._gates: dict[str, Gate] = {}
         self._gate_count: dict[str, int] = {}
@@ -85,7 +88,7 @@ class Engine:
         """Return one hash over everything that the future depends on; equal states have equal hashes."""
         tariff = self._tariff
         gates = {
-            name: (gate.number, gate.first, gate.stop, gate.state, gate.round, gate.book(), gate.memory)
+            name: (gate.number, gate.first, gate.stop, gate.state, gate.round, gate.book(), gate.memory, gate.traded())
             for name, gate in self._gates.items()
         }
         # Settled intervals are part of `head`; here stands what is not settled yet.
@@ -105,6 +108,17 @@ class Engine:
         """Participants that take part now."""
         return np.flatnonzero(self._active)
 
+    def depth(self, name: str) -> live.Depth:
+        """Return the price levels of the book of a product that trades on arrival; no rows unless its gate is open."""
+        return live.depth_of(self.resting(name))
+
+    def resting(self, name: str) -> Orders:
+        """Return the orders that rest there, with the lots that are left, each queue in its order."""
+        gate, product = self._gates.get(name), self._product(name)
+        if gate is None or product is None or gate.state != TRADING:
+            return Orders.empty()
+        return live.resting(gate, product)
+
     @singledispatchmethod
     def _handle(self, event: Any) -> list[ev.Effect]:
         raise TypeError(f"the engine does not know the event {type(event).__name__}")
@@ -121,7 +135,7 @@ class Engine:
         who = np.array(participants, np.int64)
         known = (who >= FIRST_MEMBER) & (who < self.accounts)
         self._active[who[known]] = active
-        return _rejections(np.where(known, 0, Reject.UNKNOWN_MEMBER))
+        return rejections(np.where(known, 0, Reject.UNKNOWN_MEMBER))
 
     @_handle.register
     def _(self, event: ev.TariffPublished) -> list[ev.Effect]:
@@ -130,13 +144,13 @@ class Engine:
         if old is not None:
             kept = event.first - old.first
             if not 0 <= kept <= old.retail.size or not self._open_from(event.first):
-                return _rejections(np.array([Reject.WRONG_INTERVAL]))
+                return rejections(np.array([Reject.WRONG_INTERVAL]))
             new = Tariff(
                 old.first,
                 np.concatenate((old.retail[:kept], new.retail)),
                 np.concatenate((old.feed_in[:kept], new.feed_in)),
             )
-        self._tariff = new
+        self._tariff, self._net_tariff = new, net_tariff(new, self.rules.charges)
         self._price_max = int(max(np.abs(new.retail).max(initial=0), np.abs(new.feed_in).max(initial=0)))
         return []
 
@@ -144,14 +158,14 @@ class Engine:
     def _(self, event: ev.GateOpened) -> list[ev.Effect]:
         product = self._product(event.product)
         if product is None or product.metered:
-            return _rejections(np.array([Reject.UNKNOWN_PRODUCT]))
+            return rejections(np.array([Reject.UNKNOWN_PRODUCT]))
         if event.product in self._gates:
-            return _rejections(np.array([Reject.WRONG_STATE]))
+            return rejections(np.array([Reject.WRONG_STATE]))
         if not 0 <= event.first < event.stop or not self._open_from(event.first):
-            return _rejections(np.array([Reject.WRONG_INTERVAL]))
+            return rejections(np.array([Reject.WRONG_INTERVAL]))
         number = self._gate_count.get(event.product, 0)
         self._gate_count[event.product] = number + 1
-        self._gates[event.product] = Gate(number, event.first, event.stop)
+        self._gates[event.product] = Gate(number, event.first, event.stop, TRADING if product.continuous else OPEN)
         return [ev.Called(Call(event.product, event.first, event.stop))]
 
     @_handle.register
@@ -159,43 +173,71 @@ class Engine:
         gate, product = self._gates.get(event.product), self._product(event.product)
         if gate is None or product is None:
             code = Reject.UNKNOWN_PRODUCT if product is None else Reject.GATE_CLOSED
-            return _rejections(np.full(len(event.orders), code))
+            return rejections(np.full(len(event.orders), code))
         codes = admit(event.orders, product, gate, self._active, self.rules.zones)
         good = codes == 0
         taken = event.orders if good.all() else event.orders.take(good)
         ids = np.arange(self.next_order, self.next_order + len(taken), dtype=np.int64)
         self.next_order += len(taken)
+        if gate.state == TRADING:
+            step = live.arrive(gate, product, taken.replace(id=ids), self._context(product, gate.number))
+            codes[good], ids = step.codes, ids[step.codes == 0]
+            return [ev.Accepted(event.product, ids), *happened(gate, product, step), *rejections(codes)]
         gate.parts.append(taken.replace(id=ids))
-        return [ev.Accepted(event.product, ids), *_rejections(codes)]
+        return [ev.Accepted(event.product, ids), *rejections(codes)]
 
     @_handle.register
     def _(self, event: ev.OrdersCancelled) -> list[ev.Effect]:
         gate = self._gates.get(event.product)
         ids = np.array(event.ids, np.int64)
+        if gate is not None and gate.state == TRADING:
+            return self._change(event.product, ids, None)
         if gate is None or gate.state != OPEN:
-            return _rejections(np.full(ids.size, Reject.GATE_CLOSED if gate is None else Reject.WRONG_STATE))
+            return rejections(np.full(ids.size, Reject.GATE_CLOSED if gate is None else Reject.WRONG_STATE))
         book = gate.book()
         known = np.isin(ids, book.id)
         gate.parts = [book.take(~np.isin(book.id, ids))]
-        return _rejections(np.where(known, 0, Reject.UNKNOWN_ORDER))
+        return rejections(np.where(known, 0, Reject.UNKNOWN_ORDER))
+
+    @_handle.register
+    def _(self, event: ev.OrdersAmended) -> list[ev.Effect]:
+        wanted = np.array(event.quantity, np.int64), np.array(event.limit, np.int64)
+        return self._change(event.product, np.array(event.ids, np.int64), wanted)
+
+    def _change(self, name: str, ids: I64, wanted: tuple[I64, I64] | None) -> list[ev.Effect]:
+        """Change orders that rest in a gate which trades on arrival."""
+        gate, product = self._gates.get(name), self._product(name)
+        if gate is None or product is None or gate.state != TRADING:
+            return rejections(np.full(ids.size, Reject.GATE_CLOSED if gate is None else Reject.WRONG_STATE))
+        context = self._context(product, gate.number)
+        step = live.change(gate, product, ids, wanted, context, self._active, self.rules.zones)
+        return [*happened(gate, product, step), *rejections(step.codes)]
 
     @_handle.register
     def _(self, event: ev.GateClosed) -> list[ev.Effect]:
         gate, product = self._gates.get(event.product), self._product(event.product)
         if gate is None or product is None:
-            return _rejections(np.array([Reject.GATE_CLOSED]))
+            return rejections(np.array([Reject.GATE_CLOSED]))
         book = gate.book()
+        if gate.state == TRADING:
+            whole, step = live.close(gate, product)
+            self._end(gate, product, book, whole)
+            return [*dropped(product.name, step), cleared(product.name, gate.first, gate.stop, step.clearing)]
         gate.memory, answer = product.mechanism.step(gate.memory, book, self._context(product, gate.number))
         if not isinstance(answer, Clearing):
             gate.state, gate.round = ASKING, gate.round + 1
             ensure(gate.round <= product.rounds_max, f"{product.name} still asks after {product.rounds_max} rounds")
             gate.parts = []
             return [ev.Asked(product.name, gate.round, answer.quotes)]
-        del self._gates[event.product]
+        self._end(gate, product, book, answer)
+        return [cleared(product.name, gate.first, gate.stop, answer)]
+
+    def _end(self, gate: Gate, product: Product, book: Orders, clearing: Clearing) -> None:
+        """Forget a gate; its orders and trades wait for the delivery of their intervals."""
+        del self._gates[product.name]
         if len(book):
             self._ordered.append(book)
-        self._delivering.append(answer)
-        return [_cleared(product.name, gate.first, gate.stop, answer)]
+        self._delivering.append(clearing)
 
     @_handle.register
     def _(self, event: ev.ReadingsReceived) -> list[ev.Effect]:
@@ -210,7 +252,7 @@ class Engine:
         late = known & (readings.interval < (self.sealed_until if self.sealed_until is not None else -FOREVER))
         if not late.any():
             self._readings.append(readings if known.all() else readings.take(known))
-            return _rejections(codes)
+            return rejections(codes)
         self._readings.append(readings.take(known & ~late))
         return self._correct(readings, late, codes)
 
@@ -218,20 +260,20 @@ class Engine:
     def _(self, event: ev.IntervalsEnded) -> list[ev.Effect]:
         first, stop = event.first, event.stop
         if not 0 <= first < stop or (self.sealed_until is not None and first != self.sealed_until):
-            return _rejections(np.array([Reject.WRONG_INTERVAL]))
+            return rejections(np.array([Reject.WRONG_INTERVAL]))
         if any(gate.first < stop for gate in self._gates.values()):
-            return _rejections(np.array([Reject.WRONG_STATE]))
+            return rejections(np.array([Reject.WRONG_STATE]))
         if self._tariff is None or not self._tariff.covers(first, stop):
-            return _rejections(np.array([Reject.NO_TARIFF]))
+            return rejections(np.array([Reject.NO_TARIFF]))
         traded = [each.interval for each in self._ordered] + [each.trades.interval for each in self._delivering]
         if any((interval < first).any() for interval in traded):
-            return _rejections(np.array([Reject.WRONG_INTERVAL]))
+            return rejections(np.array([Reject.WRONG_INTERVAL]))
         metered = Readings.concat(*self._readings)
         now = (metered.interval >= first) & (metered.interval < stop)
         mine = metered if now.all() else metered.take(now)
         energy, given = dense_energy(mine.interval, mine.participant, mine.energy, first, stop, self.accounts)
         if (given[:, self._active] == 0).any():
-            return _rejections(np.array([Reject.MISSING_READINGS]))
+            return rejections(np.array([Reject.MISSING_READINGS]))
         self._readings = [] if now.all() else [metered.take(~now)]
         block = self._block(first, stop, energy)
         self.sealed_until = stop
@@ -265,9 +307,9 @@ class Engine:
             oldest = block.stop - self.rules.correctable
             self._blocks = [kept for kept in self._blocks if kept.stop > oldest]
         found: list[ev.Effect] = [
-            _cleared(name, block.first, block.stop, clearing) for name, clearing in settlement.clearings
+            cleared(name, block.first, block.stop, clearing) for name, clearing in settlement.clearings
         ]
-        found.append(_settled(block, settlement, settlement.postings, lines, 0))
+        found.append(settled(block, settlement, settlement.postings, lines, 0))
         found.append(ev.Sealed(np.arange(block.first, block.stop), b"".join(seals), 0))
         return found
 
@@ -315,7 +357,7 @@ class Engine:
             self._blocks[number] = new
             found.extend(self._correct_block(block, new, times + block.first))
         codes[late & ~reached] = Reject.TOO_LATE
-        return [*found, *_rejections(codes)]
+        return [*found, *rejections(codes)]
 
     def _correct_block(self, old: Block, new: Block, times: I64) -> list[ev.Effect]:
         self._revision += 1
@@ -332,7 +374,7 @@ class Engine:
             cost = tally(after.postings, first, np.zeros(stop - first, np.int64), sums, self.accounts)
             seals = chain(self.head, leaves(new.part(first, stop), after, cost, self._known_tariff()))
             self.head = seals[-1]
-            found.append(_settled(new.part(first, stop), after, postings, lines, self._revision))
+            found.append(settled(new.part(first, stop), after, postings, lines, self._revision))
             found.append(ev.Sealed(np.arange(first, stop), b"".join(seals), self._revision))
         return found
 
@@ -343,30 +385,13 @@ class Engine:
         return next((product for product in self.rules.products if product.name == name), None)
 
     def _context(self, product: Product, number: int) -> Context:
+        known = Context(self._net_tariff, profiles=self.rules.profiles, preferences=self.rules.preferences)
+        if product.continuous:
+            return known  # no chance: a batch must lead where single orders would
         # A stream of chance of its own for each product and gate: another product never shifts it.
         place = self.rules.products.index(product)
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.rules.seed, place, number % (1 << 32)])))
-        tariff = None if self._tariff is None else net_tariff(self._tariff, self.rules.charges)
-        return Context(tariff=tariff, profiles=self.rules.profiles, preferences=self.rules.preferences, rng=rng)
-
-
-def _rejections(codes: NDArray[np.int64]) -> list[ev.Effect]:
-    rows = np.flatnonzero(codes)
-    return [ev.Rejected(rows, tuple(Reject(int(code)) for code in codes[rows]))] if rows.size else []
-
-
-def _cleared(name: str, first: int, stop: int, clearing: Clearing) -> ev.Cleared:
-    return ev.Cleared(
-        name, first, stop, clearing.trades, clearing.prices, clearing.transfers, clearing.report, clearing.refused
-    )
-
-
-def _settled(
-    block: Block, settlement: Settlement, postings: Postings, lines: NDArray[np.int64], revision: int
-) -> ev.Settled:
-    return ev.Settled(
-        block.first, block.stop, settlement.local, settlement.utility, settlement.prices, postings, lines, revision
-    )
+        return replace(known, rng=rng)
 
 
 Handler = Callable[[ev.Event], list[ev.Effect]]

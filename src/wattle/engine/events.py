@@ -91,6 +91,23 @@ class OrdersCancelled(Event):
 
 
 @dataclass(frozen=True)
+class OrdersAmended(Event):
+    """Orders that rest in a gate which trades on arrival are changed, row by row.
+
+    `quantity` and `limit` say what shall rest from now on. Less at the same price keeps the place in the queue; more,
+    or another price, goes to its end and may trade at once.
+    """
+
+    product: str
+    ids: tuple[int, ...]
+    quantity: tuple[int, ...]
+    limit: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        ensure(len(self.ids) == len(self.quantity) == len(self.limit), "an amendment lacks a number in a row")
+
+
+@dataclass(frozen=True)
 class GateClosed(Event):
     """The gate takes no more orders (or answers of this round) and is cleared."""
 
@@ -122,6 +139,7 @@ EVENTS: dict[str, type[Event]] = {
         GateOpened,
         OrdersSubmitted,
         OrdersCancelled,
+        OrdersAmended,
         GateClosed,
         ReadingsReceived,
         IntervalsEnded,
@@ -186,8 +204,21 @@ class Asked(Effect):
 
 
 @dataclass(frozen=True, eq=False)
+class Dropped(Effect):
+    """Lots of accepted orders that neither trade nor rest: expired, killed, cancelled, or in the way of their owner."""
+
+    product: str
+    ids: I64
+    quantity: I64
+
+
+@dataclass(frozen=True, eq=False)
 class Cleared(Effect):
-    """A gate or the metered positions of some intervals were cleared."""
+    """A gate or the metered positions of some intervals were cleared.
+
+    While a gate trades on arrival, each of these holds the trades of one event, and no prices; the last one, at gate
+    closure, holds the published prices of the gate, and no trades.
+    """
 
     product: str
     first: int

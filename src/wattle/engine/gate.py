@@ -1,13 +1,18 @@
 """Products, their gates, and what makes an order acceptable.
 
-A gate is a small machine::
+A gate is a small machine. Where the rule is called at gate closure::
 
     (none) --GateOpened--> open --GateClosed--> cleared, or asking --GateClosed--> cleared
                              ^ OrdersSubmitted, OrdersCancelled
                                                asking: OrdersSubmitted answers the quotes of the round
 
-At most `rounds_max` rounds are asked; the rule must then clear. A closed gate is forgotten: its orders and trades live
-on in the interval that they belong to.
+At most `rounds_max` rounds are asked; the rule must then clear. Where the rule is called on arrival (`engine.live`)::
+
+    (none) --GateOpened--> trading --GateClosed--> cleared
+                             ^ OrdersSubmitted, OrdersCancelled, OrdersAmended: each may trade at once
+
+What rests at the end expires. A closed gate is forgotten: its orders and trades live on in the interval that they
+belong to.
 """
 
 from __future__ import annotations
@@ -19,15 +24,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wattle.core.checks import Reject
+from wattle.core.checks import Reject, ensure
 from wattle.core.compiled import kernel
-from wattle.core.messages import Memory
-from wattle.core.tables import ANY_PRICE, ANYONE, Orders
+from wattle.core.messages import Clearing, Memory
+from wattle.core.tables import ANY_PRICE, ANYONE, Orders, Prices, Trades, Transfers
 from wattle.core.units import CASH_ORDER_MAX, PRICE_MAX, QUANTITY_MAX
-from wattle.market.mechanism import METERED, Mechanism
+from wattle.market.mechanism import ARRIVAL, GATE, METERED, Continuous, Mechanism
 
 OPEN = "open"
 ASKING = "asking"
+TRADING = "trading"
 
 # Kernels know plain integers only.
 UNKNOWN_MEMBER, WRONG_INTERVAL, UNKNOWN_ZONE = (
@@ -39,19 +45,27 @@ WRONG_SIDE, BAD_QUANTITY, BAD_LIMIT = int(Reject.WRONG_SIDE), int(Reject.BAD_QUA
 UNKNOWN_PARTNER, TOO_LARGE = int(Reject.UNKNOWN_PARTNER), int(Reject.TOO_LARGE)
 
 TRANSITIONS: Mapping[tuple[str, str], str] = {
-    ("", "GateOpened"): OPEN,
+    ("", "GateOpened"): "open or trading",
     (OPEN, "OrdersSubmitted"): OPEN,
     (OPEN, "OrdersCancelled"): OPEN,
     (OPEN, "GateClosed"): "cleared or asking",
     (ASKING, "OrdersSubmitted"): ASKING,
     (ASKING, "GateClosed"): "cleared or asking",
+    (TRADING, "OrdersSubmitted"): TRADING,
+    (TRADING, "OrdersCancelled"): TRADING,
+    (TRADING, "OrdersAmended"): TRADING,
+    (TRADING, "GateClosed"): "cleared",
 }
 """State and event -> next state; anything else is answered with `Reject.WRONG_STATE` or `GATE_CLOSED`."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """What is traded and by which rule. `when` is GATE (orders before delivery) or METERED (positions after it)."""
+    """What is traded and by which rule.
+
+    `when` is GATE (orders before delivery, all at once), ARRIVAL (orders before delivery, as they come) or METERED
+    (positions after delivery).
+    """
 
     name: str
     mechanism: Mechanism
@@ -61,10 +75,20 @@ class Product:
     rounds_max: int = 1000
     separable: bool = True  # the rule treats each interval by itself, so one interval can be settled again alone
 
+    def __post_init__(self) -> None:
+        ensure(self.when in (GATE, ARRIVAL, METERED), f"{self.name}: when is {self.when!r}")
+        if self.when == ARRIVAL:
+            ensure(isinstance(self.mechanism, Continuous), f"{self.name}: its rule cannot trade on arrival")
+
     @property
     def metered(self) -> bool:
         """Tell whether the rule runs on metered positions."""
         return self.when == METERED
+
+    @property
+    def continuous(self) -> bool:
+        """Tell whether the rule runs on each arrival."""
+        return self.when == ARRIVAL
 
 
 @dataclass
@@ -78,12 +102,22 @@ class Gate:
     round: int = 0
     memory: Memory | None = None
     parts: list[Orders] = field(default_factory=list)
+    done: list[Clearing] = field(default_factory=list)  # of trading on arrival, for the trades and transfers so far
 
     def book(self) -> Orders:
         """Return all orders of the gate as one table."""
         whole = Orders.concat(*self.parts)
         self.parts = [whole]
         return whole
+
+    def traded(self) -> tuple[Trades, Transfers]:
+        """Return what was traded on arrival by interval and zone, whatever the batches in which the orders came."""
+        trades = Trades.concat(*(each.trades for each in self.done))
+        transfers = Transfers.concat(*(each.transfers for each in self.done))
+        trades = trades.take(np.lexsort((trades.zone, trades.interval)))
+        transfers = transfers.take(np.argsort(transfers.interval, kind="stable"))
+        self.done = [Clearing(trades, Prices.empty(), transfers=transfers)] if len(trades) or len(transfers) else []
+        return trades, transfers
 
 
 def admit(orders: Orders, product: Product, gate: Gate, active: NDArray[np.bool_], zones: int) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from wattle.core.columns import I64
 from wattle.core.messages import Clearing, Context, Memory
 from wattle.core.segments import grouped, pair_groups
 from wattle.core.tables import ANY_PRICE, ANYONE, Orders, Prices, Trades
-from wattle.market.clear_book import any_taker, clear_call, merit_groups
+from wattle.market.clear_book import any_taker, clear_call
 from wattle.market.mechanism import (
     BUDGET_BALANCED,
     EFFICIENT,
@@ -33,6 +33,7 @@ from wattle.market.mechanism import (
     UNIFORM_PRICE,
     mechanism,
 )
+from wattle.market.pair_book import trades_at_one_price, trades_pair_by_pair
 
 _SOURCE = (
     "Friedman and Rust 1993, The Double Auction Market; "
@@ -110,17 +111,8 @@ class PayAsBidAuction:
         if has_partner(orders):
             return None, Clearing.refuse(Reject.PARTNER_NOT_SUPPORTED)
         call = _called(orders, context)
-        book, starts = call.book, call.starts
-        merit = np.empty(len(book), np.int64)
-        merit_groups(starts, book.side, book.limit, call.fill, merit)
-        buy, sell, lots = paired(book, starts, call.fill, merit)
-        bid, ask = book.limit[buy], book.limit[sell]
-        if call.takers:
-            group = np.searchsorted(starts, buy, side="right") - 1
-            bid = np.where(bid == ANY_PRICE, call.bounds[group, 2], bid)
-            ask = np.where(ask == -ANY_PRICE, call.bounds[group, 1], ask)
-        trades = trades_of(book, buy, sell, lots, ask + (bid - ask) * self.k_percent // 100)
-        return None, Clearing(trades, mean_prices(trades), refused=call.refused)
+        trades, prices = trades_pair_by_pair(call.book, call.starts, call.fill, call.bounds, self.k_percent)
+        return None, Clearing(trades, mean_prices(trades) if prices is None else prices, refused=call.refused)
 
 
 def has_partner(orders: Orders) -> bool:
@@ -207,12 +199,11 @@ def _called(orders: Orders, context: Context) -> _Call:
 
 def _one_price(call: _Call, price: I64) -> Clearing:
     # With one price it does not matter who is paired with whom; the order of ids is the quickest.
-    buy, sell, lots = paired(call.book, call.starts, call.fill, np.arange(len(call.book)))
-    price_of_row = np.repeat(price, np.diff(call.starts))
+    trades = trades_at_one_price(call.book, call.starts, call.fill, np.ascontiguousarray(price))
     traded = np.flatnonzero(call.bounds[:, 0] > 0)
     head = call.starts[:-1][traded]
     prices = Prices(call.book.interval[head], call.book.zone[head], price[traded])
-    return Clearing(trades_of(call.book, buy, sell, lots, price_of_row[buy]), prices, refused=call.refused)
+    return Clearing(trades, prices, refused=call.refused)
 
 
 def _check_percent(k_percent: int) -> None:

@@ -1,4 +1,4 @@
-"""The order book one message at a time, in plain Python: what live operation uses.
+"""The order book one message at a time, in plain Python: for experiments, and as a check of what the engine does.
 
 It keeps the rules of `book_rules` by other means than `book_batch`: queues in dictionaries by price, and a heap of
 prices on each side. The two are tested against each other message by message.

@@ -51,20 +51,15 @@ def rank_rows(keys: Any, rank: Any, spare: Any, count: Any) -> Any:
 def _clear_counted(
     first: Any, stop: Any, side: Any, quantity: Any, limit: Any, fill: Any, levels: Any, bounds: Any
 ) -> Any:
-    """Clear one group by counting lots at each price level; bounds get volume, low, high, last bid, last ask."""
-    low, high = limit[first], limit[first]
-    for row in range(first, stop):
-        low = min(low, limit[row])
-        high = max(high, limit[row])
-    width = high - low + 1
+    """Clear one group by counting lots at each price level; bounds get volume, low, high, last bid, last ask.
+
+    They bring the lowest limit in the second place and the highest in the third.
+    """
+    low, width = bounds[1], bounds[2] - bounds[1] + 1
     demand, supply = levels[:width], levels[width : 2 * width]
-    demand[:] = 0
-    supply[:] = 0
+    levels[: 2 * width] = 0
     for row in range(first, stop):
-        if side[row] > 0:
-            demand[limit[row] - low] += quantity[row]
-        else:
-            supply[limit[row] - low] += quantity[row]
+        levels[(limit[row] - low) + (0 if side[row] > 0 else width)] += quantity[row]
     _cross_levels(demand, supply, low, bounds)
     if bounds[0] == 0:
         return
@@ -75,18 +70,17 @@ def _clear_counted(
     for level in range(last_ask):
         ask_room -= supply[level]
     for row in range(first, stop):
+        # How far the limit is better than that of the last order of its side; the sides are mixed, so no branches.
         level = limit[row] - low
-        if side[row] > 0:
-            if level > last_bid:
-                fill[row] = quantity[row]
-            elif level == last_bid:
+        better = level - last_bid if side[row] > 0 else last_ask - level
+        fill[row] = quantity[row] if better > 0 else 0
+        if better == 0:
+            if side[row] > 0:
                 fill[row] = min(quantity[row], bid_room)
                 bid_room -= fill[row]
-        elif level < last_ask:
-            fill[row] = quantity[row]
-        elif level == last_ask:
-            fill[row] = min(quantity[row], ask_room)
-            ask_room -= fill[row]
+            else:
+                fill[row] = min(quantity[row], ask_room)
+                ask_room -= fill[row]
 
 
 @kernel("w8 w8 i w8")
@@ -176,6 +170,7 @@ def _clear_sorted(
         run_stop = run
     bounds[0] = volume
     if volume == 0:
+        bounds[1], bounds[2] = 0, 0
         return
     ask = _next_offer(ask, first, count, side, quantity, fill, rank)
     lower, upper = last_ask, last_bid
@@ -202,7 +197,8 @@ def clear_groups(starts: Any, side: Any, quantity: Any, limit: Any, fill: Any, b
             low = min(low, limit[row])
             high = max(high, limit[row])
         count, width = stop - first, high - low + 1
-        # The choice stands in the first bound until the group is cleared.
+        # The choice and the range stand in the bounds until the group is cleared.
+        bounds[group, 1], bounds[group, 2] = low, high
         if count > 48 and width <= max(8 * count, 4096) and width <= 1 << 18:
             bounds[group, 0] = 1
             widest = max(widest, width)
@@ -217,64 +213,6 @@ def clear_groups(starts: Any, side: Any, quantity: Any, limit: Any, fill: Any, b
             _clear_counted(first, stop, side, quantity, limit, fill, levels, bounds[group])
         else:
             _clear_sorted(first, stop, side, quantity, limit, fill, keys, rank, spare, bounds[group])
-
-
-@kernel("i i r1 r8 r8 w8 i i i")
-def _scatter_merit(
-    first: Any, stop: Any, side: Any, limit: Any, fill: Any, merit: Any, low: Any, high: Any, count: Any
-) -> Any:
-    """Put the rows of one group into merit order by counting price levels."""
-    heads = np.zeros(high - low + 2, np.int64)
-    for row in range(first, stop):
-        if fill[row] > 0:
-            heads[(high - limit[row] if side[row] > 0 else limit[row] - low) + 1] += 1
-    for level in range(high - low + 1):
-        heads[level + 1] += heads[level]
-    rest = first + count
-    for row in range(first, stop):
-        if fill[row] > 0:
-            level = high - limit[row] if side[row] > 0 else limit[row] - low
-            merit[first + heads[level]] = row
-            heads[level] += 1
-        else:
-            merit[rest] = row
-            rest += 1
-
-
-@kernel("r8 r1 r8 r8 w8")
-def merit_groups(starts: Any, side: Any, limit: Any, fill: Any, merit: Any) -> Any:
-    """Write for each group its filled rows in merit order: dearest bids first, cheapest offers first, then by id.
-
-    Bids and offers share one list; unfilled rows stand at its end.
-    """
-    largest = 1
-    for group in range(starts.size - 1):
-        largest = max(largest, starts[group + 1] - starts[group])
-    keys, rank = np.empty(largest, np.int64), np.empty(largest, np.int64)
-    rows, spare = np.empty(largest, np.int64), np.empty(largest, np.int64)
-    for group in range(starts.size - 1):
-        first, stop = starts[group], starts[group + 1]
-        high, low, count = limit[first], limit[first], np.int64(0)
-        for row in range(first, stop):
-            high = max(high, limit[row])
-            low = min(low, limit[row])
-            if fill[row] > 0:
-                count += 1
-        if count > 48 and high - low < 1 << 18 and high - low < max(8 * count, 4096):
-            _scatter_merit(first, stop, side, limit, fill, merit, low, high, count)
-            continue
-        found, rest = 0, first + count
-        for row in range(first, stop):
-            if fill[row] > 0:
-                rows[found] = row
-                keys[found] = high - limit[row] if side[row] > 0 else limit[row] - low
-                found += 1
-            else:
-                merit[rest] = row
-                rest += 1
-        rank_rows(keys, rank, spare, count)
-        for place in range(count):
-            merit[first + place] = rows[rank[place]]
 
 
 @kernel("r8 i")

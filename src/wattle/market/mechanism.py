@@ -17,12 +17,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from functools import wraps
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wattle.core.checks import Reject
 from wattle.core.messages import Clearing, Context, Memory, Quote
 from wattle.core.registry import Registry
-from wattle.core.tables import Orders
+from wattle.core.tables import Orders, Prices, Trades
 
 
 class Claim(StrEnum):
@@ -50,7 +53,9 @@ INCREMENTAL = Claim.INCREMENTAL
 EXACT = Claim.EXACT
 
 GATE = "at gate closure"
+ARRIVAL = "on arrival"
 METERED = "after delivery"
+"""The moment at which a rule is called: once for all orders, for each batch of orders as it comes, or on readings."""
 
 LIMITS = "limit orders"  # a quantity, and the most (or least) that a lot may cost
 ANSWERS = "answers to quotes"  # what a member wants at the quoted prices, from a curve that stays with him
@@ -67,6 +72,34 @@ class Mechanism(Protocol):
         ...
 
 
+@runtime_checkable
+class Continuous(Mechanism, Protocol):
+    """A market rule that can be called on each arrival; it claims `INCREMENTAL`, and its memory is the resting book.
+
+    A `step` with more orders goes on where the last one ended. Both `step` and `amend` return the whole book in
+    `Clearing.resting`, in an order of their own, and answer with a `Clearing` always. There is no chance: `context.rng`
+    is None on arrival.
+    """
+
+    def resting(self, memory: Memory | None) -> Orders:
+        """Return what rests, with the lots that are left."""
+        ...
+
+    def amend(
+        self, memory: Memory | None, change: Orders, context: Context
+    ) -> tuple[Memory | None, Clearing, NDArray[np.bool_]]:
+        """Change resting orders, row by row; tell for each row whether its order still rested when its turn came.
+
+        A row names an order by its id and says what shall rest of it from now on: so many lots (0 takes it out of the
+        book) at this limit. All other columns are those of the resting order.
+        """
+        ...
+
+    def prices(self, trades: Trades) -> Prices:
+        """Return the published prices of a gate from all of its trades, which stand in order of interval and zone."""
+        ...
+
+
 MECHANISMS = Registry("mechanism")
 
 _T = TypeVar("_T", bound=type)
@@ -78,8 +111,8 @@ def mechanism(
     """Return a class decorator that registers a market rule.
 
     `source` names paper or standard; `when` says at what moment the rule usually runs: `GATE` on orders before
-    delivery, `METERED` on metered positions after it. `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES` or
-    `MONEY`.
+    delivery, `METERED` on metered positions after it. A `Continuous` rule of `GATE` may be used with `ARRIVAL` too.
+    `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES` or `MONEY`.
     """
     register = MECHANISMS.register(name, claims=frozenset(claims), source=source, when=when, bids=bids)
 

@@ -19,14 +19,14 @@ def opening(orders: Orders, context: Context, partners_max: int) -> dict[str, An
 
     Columns: interval, zone, buyer, seller, bid, ask, low, high. A taker's limit is the utility's price, and without a
     tariff the far end of what others name; a group in which nobody names a price has no pairs. If that leaves nothing
-    of a book in which somebody could trade, it is refused.
+    of a book in which somebody could trade, it is refused; so is a book with both sides in which no two are partners.
     """
     book, starts = grouped(orders)
     limit = book.limit
     if context.tariff is not None and len(book):
         retail, feed_in = context.tariff.at(book.interval)
         limit = np.where(limit == ANY_PRICE, retail, np.where(limit == -ANY_PRICE, feed_in, limit))
-    parts, unpriced = [], False
+    parts, unpriced, apart = [], False, False
     for group in range(starts.size - 1):
         rows = slice(int(starts[group]), int(starts[group + 1]))
         here, worth = book.take(rows), limit[rows]
@@ -40,8 +40,10 @@ def opening(orders: Orders, context: Context, partners_max: int) -> dict[str, An
             size = found[0].size
             ends = [np.full(size, value, np.int64) for value in (here.interval[0], here.zone[0], low, high)]
             parts.append((*ends[:2], *found, *ends[2:]))
-    if unpriced and not parts:
-        return Reject.NO_PRICE
+        else:
+            apart |= bool((here.side == BUY).any() and (here.side != BUY).any())
+    if not parts and (unpriced or apart):
+        return Reject.NO_PRICE if unpriced else Reject.NO_PARTNERS
     names = ("interval", "zone", "buyer", "seller", "bid", "ask", "low", "high")
     columns = zip(*parts, strict=True) if parts else [(np.zeros(0, np.int64),)] * len(names)
     return {name: np.concatenate(column) for name, column in zip(names, columns, strict=True)}

@@ -20,15 +20,18 @@ from wattle.core.checks import Reject, ensure
 from wattle.core.columns import I64
 from wattle.core.messages import Clearing, Context, Memory, unfilled
 from wattle.core.segments import grouped, starts_of
-from wattle.core.tables import ANY_PRICE, Orders, Trades
+from wattle.core.tables import ANY_PRICE, Orders, Prices, Trades
 from wattle.market.auction_double import UniformAuction, has_partner, mean_prices
-from wattle.market.book_batch import levels_of, match_groups
+from wattle.market.book_batch import LEFT, PLACE, levels_of, match_groups
 from wattle.market.book_rules import (
     ADD,
+    AMEND,
+    CANCEL,
     GOOD_UNTIL_GATE,
     IMMEDIATE_OR_CANCEL,
     SELF_TRADES,
     TIMES_IN_FORCE,
+    Code,
     Messages,
     chosen,
 )
@@ -71,6 +74,31 @@ class OrderBook:
             return memory, Clearing.refuse(Reject.NO_PRICE)
         trades, resting = _continue(before, orders, context, self.time_in_force, self.self_trade)
         return {"book": resting}, Clearing(trades, mean_prices(trades), resting)
+
+    def resting(self, memory: Memory | None) -> Orders:
+        """Return the book: by interval and zone, bids from the dearest on, offers from the cheapest on, by queue."""
+        return _book(memory)
+
+    def amend(
+        self, memory: Memory | None, change: Orders, context: Context
+    ) -> tuple[Memory | None, Clearing, NDArray[np.bool_]]:
+        """Let so many lots of orders rest at their new limits; 0 lots cancel. See `market.mechanism.Continuous`.
+
+        Less at the same price keeps the place in the queue; more, or another price, goes to its end and may trade.
+        """
+        before = _book(memory)
+        rank = np.argsort(before.id)
+        place = np.searchsorted(before.id[rank], change.id)
+        there = place < len(before)
+        there[there] = before.id[rank[place[there]]] == change.id[there]
+        known, change = there.copy(), change.take(there)
+        trades, resting, done = _changed(before, change, rank[place[there]], SELF_TRADES[self.self_trade])
+        known[there] = done
+        return {"book": resting}, Clearing(trades, mean_prices(trades), resting), known
+
+    def prices(self, trades: Trades) -> Prices:
+        """Return the mean price of the trades, weighted by energy."""
+        return mean_prices(trades)
 
 
 @mechanism(
@@ -156,20 +184,40 @@ def _continue(
         book, bound = Orders.concat(before, orders), np.concatenate((before.limit, limit))
         rank = np.lexsort((book.zone, book.interval))  # stable: what rested stays in front
         book, bound, flags = book.take(rank), bound[rank], flags[rank]
-    rows = np.arange(len(book))
+    kind, slot = np.full(len(book), ADD, np.int8), np.arange(len(book))
+    trades, resting, _ = _run(book, bound, kind, flags, slot, SELF_TRADES[self_trade])
+    return trades, resting
+
+
+def _changed(before: Orders, change: Orders, row: I64, self_trade: int) -> tuple[Trades, Orders, NDArray[np.bool_]]:
+    """Amend the orders that stand in the given rows of the book, 0 lots cancel; tell which still rested by then."""
+    book = Orders.concat(before, change)
+    kind = np.concatenate((np.full(len(before), ADD), np.where(change.quantity > 0, AMEND, CANCEL))).astype(np.int8)
+    rank = np.lexsort((book.zone, book.interval))  # stable: the book first, then its changes as they came
+    new_row = np.empty(rank.size, np.int64)
+    new_row[rank] = np.arange(rank.size)
+    slot = new_row[np.concatenate((np.arange(len(before)), row))][rank]
+    book, flags = book.take(rank), np.zeros(rank.size, np.int8)
+    trades, resting, codes = _run(book, book.limit, kind[rank], flags, slot, self_trade)
+    done = (codes != Code.UNKNOWN_ORDER) & (codes != Code.NOT_YOURS)
+    return trades, resting, done[new_row[len(before) :]]
+
+
+def _run(
+    book: Orders, bound: I64, kind: NDArray[np.int8], flags: NDArray[np.int8], slot: I64, self_trade: int
+) -> tuple[Trades, Orders, I64]:
+    """Run messages through their books, sorted by interval and zone; return trades, what rests, and their codes."""
     level, price = levels_of(bound)
-    messages = Messages(
-        np.full(rows.size, ADD, np.int8), book.id, book.participant, book.side, book.quantity, bound, flags
-    )
+    messages = Messages(kind, book.id, book.participant, book.side, book.quantity, bound, flags)
     starts = starts_of(book.interval, book.zone)
-    raw = match_groups(starts, messages, rows, rows.size, level, price.size, SELF_TRADES[self_trade])
+    raw = match_groups(starts, messages, slot, len(book), level, price.size, self_trade)
     rest = raw.left[:, 0]
-    resting = book.take(rest).replace(quantity=raw.nodes[rest, 0])
+    resting = book.take(rest).replace(quantity=raw.nodes[rest, LEFT], limit=price[raw.nodes[rest, PLACE] >> 32])
     met = raw.met[:, raw.met[4] == 1]
-    return _trades(book, met[0], met[1], met[2]), resting
+    return _trades(book, met[0], met[1], met[2], price[met[3]]), resting, raw.answers[0]
 
 
-def _trades(book: Orders, came: I64, rested: I64, lots: I64) -> Trades:
+def _trades(book: Orders, came: I64, rested: I64, lots: I64, price: I64) -> Trades:
     """Build trades from the rows of the orders that came and of those that rested."""
     bought = book.side[came] > 0
     buy, sell = np.where(bought, came, rested), np.where(bought, rested, came)
@@ -181,6 +229,6 @@ def _trades(book: Orders, came: I64, rested: I64, lots: I64) -> Trades:
         buy_order=book.id[buy],
         sell_order=book.id[sell],
         quantity=lots,
-        buy_price=book.limit[rested],
-        sell_price=book.limit[rested],
+        buy_price=price,
+        sell_price=price,
     )

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from wattle.agents.cohort import Cohort, View
+from wattle.agents.contracts import ContractMembers
 from wattle.agents.logarithmic import LogarithmicMembers
 from wattle.agents.quadratic import QuadraticMembers
 from wattle.core.columns import I32, I64
-from wattle.core.messages import Call
+from wattle.core.messages import Call, Tariff
 from wattle.engine.engine import Engine
 from wattle.engine.events import Asked, Effect, Event, GateClosed, GateOpened, OrdersSubmitted
 
@@ -82,3 +83,8 @@ def followers(members: I32, limit: I64, most: I64) -> LogarithmicMembers:
     """
     worth, room = np.maximum(1, limit).astype(np.float64), np.maximum(1, most).astype(np.float64)
     return LogarithmicMembers(members, 1.5 * worth * room, room)
+
+
+def signers(members: I32, tariff: Tariff, block_lots: int) -> ContractMembers:
+    """Return members who sign contracts of `block_lots` wherever these are better than the utility's `tariff`."""
+    return ContractMembers(members, tariff, block_lots)

@@ -33,8 +33,9 @@ from wattle.engine.events import (
     TariffPublished,
 )
 from wattle.engine.gate import Product
+from wattle.ledger.fees import net_tariff
 from wattle.market.mechanism import ANSWERS, MECHANISMS
-from wattle.runtime.rounds import followers, negotiators, round_events
+from wattle.runtime.rounds import followers, negotiators, round_events, signers
 from wattle.runtime.world import World
 
 ROWS_PER_BLOCK = 100_000
@@ -173,13 +174,16 @@ def start(world: World, products: tuple[Product, ...], seed: int, correctable: i
 def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:
     """Return the members as this rule needs them.
 
-    A negotiation that names a `penalty` needs curves; another rule that asks at prices gets the curve that the scenario
-    names; all others get limits.
+    A negotiation that names a `penalty` needs curves, a network of contracts in `block_lots` needs members who choose
+    bundles; another rule that asks at prices gets the curve that the scenario names; all others get limits.
     """
     penalty = getattr(product.mechanism, "penalty", None)
     most = np.abs(world.net).max(axis=0).astype(np.int64)
     if penalty is not None:
         return negotiators(world.participants, world.limits["buy"], world.limits["sell"], most, float(penalty))
+    block_lots = getattr(product.mechanism, "block_lots", None)
+    if block_lots is not None:
+        return signers(world.participants, net_tariff(world.tariff, world.charges), int(block_lots))
     asks = any(entry.bids == ANSWERS for entry in MECHANISMS if entry.cls is type(product.mechanism))
     if asks and world.curve == "logarithmic":
         return followers(world.participants, world.limits["buy"], most)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wattle.core.checks import InputError
 from wattle.core.messages import Tariff
-from wattle.core.registry import nearest
+from wattle.core.registry import Entry, nearest
 from wattle.core.tables import (
     COMMUNITY_FUND,
     FIRST_MEMBER,
@@ -24,7 +24,7 @@ from wattle.core.units import PRICE_MAX, Units, exact
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, Charge, ticks_on
-from wattle.market.mechanism import Claim
+from wattle.market.mechanism import GATE, Claim, Continuous
 from wattle.scenario.schema import ProductSection, Scenario
 
 _PAYEE = {
@@ -120,16 +120,28 @@ def product_of(
         settings = {key: _filled(part, key, value, members, demand, listed) for key, value in part.parameters().items()}
         ids = {name: FIRST_MEMBER + number for number, name in enumerate(members)}
         parameters: Mapping[str, Any] = mechanism_parameters(entry, settings, units, ids)
+        when = _moment(part, entry)
     except InputError as problem:
         raise InputError(f"section [[product]] {part.name or part.mechanism}: {problem}") from None
     return Product(
         name=part.name or part.mechanism,
         mechanism=entry.build(dict(parameters)),
-        when=entry.when,
+        when=when,
         cap=PRICE_MAX,
         floor=-PRICE_MAX,
         separable=Claim.SEPARABLE in entry.claims,
     )
+
+
+def _moment(part: ProductSection, entry: Entry) -> str:
+    """Return the moment at which the rule is called: the one that is asked for, if the rule can do that."""
+    if part.when is None or part.when == entry.when:
+        return entry.when
+    if entry.when != GATE:
+        raise InputError(f"when is {part.when!r}, but {entry.name} trades {entry.when}")
+    if Claim.INCREMENTAL not in entry.claims or not issubclass(entry.cls, Continuous):
+        raise InputError(f"when is {part.when!r}, but {entry.name} needs all orders at once; order-book does not")
+    return part.when
 
 
 def _filled(

@@ -98,6 +98,11 @@ class LimitsSection(Section):
     seed: int = Field(1, description="seed of the draw", ge=0)
     from_per_kwh: Price | None = Field(None, description="lowest limit drawn; default: feed-in price")
     to_per_kwh: Price | None = Field(None, description="highest limit drawn; default: retail less local charges")
+    curve: Literal["fixed", "logarithmic"] = Field(
+        "fixed",
+        description='how members answer rules that ask at prices: all or nothing at the limit ("fixed"), or less and '
+        "less as the price gets worse; the limit is then what a lot in the middle is worth",
+    )
 
 
 class PreferenceSection(Section):
@@ -114,6 +119,10 @@ class ProductSection(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     name: str | None = Field(None, description="name of the product; default: the mechanism's", min_length=1)
     mechanism: str = Field(description="registered name of a rule, see `wattle mechanisms`")
+    when: Literal["at gate closure", "on arrival"] | None = Field(
+        None,
+        description='"on arrival": an order book trades each order as it comes; default: when the rule usually runs',
+    )
 
     def parameters(self) -> dict[str, Any]:
         """Keys that belong to the rule."""

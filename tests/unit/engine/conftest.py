@@ -13,7 +13,8 @@ from wattle.engine.gate import Product
 from wattle.ledger.accounts import NETWORK
 from wattle.ledger.fees import LOCAL_KWH, Charge
 from wattle.market.auction_double import UniformAuction
-from wattle.market.mechanism import GATE, METERED
+from wattle.market.mechanism import ARRIVAL, GATE, METERED
+from wattle.market.order_book import OrderBook
 from wattle.market.pools import BillSharing, MidMarketRate
 
 MEMBERS = tuple(range(FIRST_MEMBER, FIRST_MEMBER + 4))
@@ -34,6 +35,7 @@ AHEAD = Product("ahead", UniformAuction(), GATE, cap=1000, floor=-100)
 POOL = Product("pool", MidMarketRate(), METERED)
 BILLS = Product("bills", BillSharing(), METERED, separable=False)
 HAGGLE = Product("haggle", AsksTwice(), GATE, rounds_max=2)
+BOOK = Product("book", OrderBook(), ARRIVAL, cap=1000, floor=-100)
 CHARGES = (Charge("grid", LOCAL_KWH, 20, GRID_OPERATOR, NETWORK),)
 
 

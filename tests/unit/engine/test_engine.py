@@ -1,12 +1,14 @@
 """One entry for all events: states and their transitions, reject codes, and what the effects say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wattle.core.checks import InvariantError, Reject
 from wattle.core.tables import ANY_PRICE, FIRST_MEMBER, GRID_OPERATOR, UTILITY
 from wattle.engine import events as ev
-from wattle.engine.gate import ASKING, OPEN, TRANSITIONS
+from wattle.engine.gate import ASKING, OPEN, TRADING, TRANSITIONS
 from wattle.ledger.accounts import ENERGY, LOCAL, MONEY, NETWORK, UTILITY_ENERGY
 from wattle.ledger.fees import UTILITY_KWH, Charge
 
@@ -47,7 +49,8 @@ def test_a_tariff_replaces_what_is_not_settled_yet(desk):
 
 
 def in_state(desk, state):
-    market = desk.market(products=(desk.HAGGLE,))
+    product = desk.HAGGLE if state != TRADING else replace(desk.BOOK, name="haggle")
+    market = desk.market(products=(product,))
     if state:
         market.tell(ev.GateOpened(0, "haggle", 0, 2), desk.orders((0, A, 1, 5, 100), product="haggle"))
     if state == ASKING:
@@ -58,7 +61,7 @@ def in_state(desk, state):
 EVENTS_OF_A_GATE = sorted({kind for _, kind in TRANSITIONS})
 
 
-@pytest.mark.parametrize("state", ["", OPEN, ASKING])
+@pytest.mark.parametrize("state", ["", OPEN, ASKING, TRADING])
 @pytest.mark.parametrize("kind", EVENTS_OF_A_GATE)
 def test_the_table_of_transitions_is_what_the_engine_does(desk, state, kind):
     market = in_state(desk, state)
@@ -67,6 +70,7 @@ def test_the_table_of_transitions_is_what_the_engine_does(desk, state, kind):
         "GateOpened": ev.GateOpened(0, "haggle", 0, 2),
         "OrdersSubmitted": desk.orders((0, B, -1, 5, 100), product="haggle"),
         "OrdersCancelled": ev.OrdersCancelled(0, "haggle", (0,)),
+        "OrdersAmended": ev.OrdersAmended(0, "haggle", (0,), (4,), (100,)),
         "GateClosed": ev.GateClosed(0, "haggle"),
     }[kind]
     codes = market.codes(event)

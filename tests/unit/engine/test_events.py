@@ -26,6 +26,11 @@ DRAWN = {
     "GateOpened": st.builds(ev.GateOpened, second, name, interval, interval),
     "OrdersSubmitted": st.builds(ev.OrdersSubmitted, second, name, order_books(partners=True, huge=True)),
     "OrdersCancelled": st.builds(ev.OrdersCancelled, second, name, participants),
+    "OrdersAmended": st.lists(st.tuples(*[st.integers(-5, 1 << 48)] * 3), max_size=4).flatmap(
+        lambda rows: st.builds(
+            ev.OrdersAmended, second, name, *(st.just(tuple(row[i] for row in rows)) for i in range(3))
+        )
+    ),
     "GateClosed": st.builds(ev.GateClosed, second, name),
     "ReadingsReceived": st.builds(ev.ReadingsReceived, second, metered, name),
     "IntervalsEnded": st.builds(ev.IntervalsEnded, second, interval, interval),
@@ -69,6 +74,8 @@ def test_an_unknown_event_is_refused():
 
 
 def test_a_damaged_entry_is_refused():
+    with pytest.raises(InvariantError, match="lacks a number"):
+        ev.event_from("OrdersAmended", {"at_s": 0, "product": "book", "ids": [1, 2], "quantity": [3], "limit": [4, 5]})
     payload = ev.GateOpened(0, "ahead", 0, 4).payload()
     del payload["stop"]
     with pytest.raises((KeyError, InvariantError)):

@@ -9,8 +9,18 @@ from scipy.optimize import linear_sum_assignment
 from wattle.core.checks import InvariantError, Reject
 from wattle.core.messages import Context, Tariff
 from wattle.core.tables import ANY_PRICE, BUY, SELL, Orders, Preferences
-from wattle.market.assignment_auction import PAIRS_MAX, AssignmentAuction, _bid_until_assigned, assign, benefits
-from wattle.testing.generators import book_of
+from wattle.market.assignment_auction import (
+    PAIRS_MAX,
+    AssignmentAuction,
+    _bid_until_assigned,
+    assign,
+    assign_naively,
+    benefits,
+)
+from wattle.market.mechanism import BUDGET_BALANCED, EXACT, INDIVIDUALLY_RATIONAL, SEPARABLE
+from wattle.testing.conformance import checks_for, judge
+from wattle.testing.generators import Case, book_of
+from wattle.testing.trial import Trial
 
 rows = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 40), st.integers(1, 9), st.integers(0, 40)), max_size=7)
 
@@ -31,32 +41,54 @@ def best(benefit):
     return int(benefit[first, second].sum())
 
 
-@given(
-    st.integers(1, 9).flatmap(
-        lambda n: st.lists(st.lists(st.integers(0, 50), min_size=n, max_size=n), min_size=n, max_size=n)
-    )
+tables = st.integers(1, 9).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 50), min_size=n, max_size=n), min_size=n, max_size=n).map(np.array)
 )
-def test_the_sum_of_benefits_is_the_largest(table):
-    benefit = np.array(table)
-    chosen = assign(benefit)
-    assert sorted(chosen.tolist()) == list(range(len(table)))
-    assert benefit[np.arange(len(table)), chosen].sum() == best(benefit)
+
+
+@given(benefit=tables)
+def test_the_sum_of_benefits_is_the_largest(benefit):
+    chosen, _ = assign(benefit)
+    assert sorted(chosen.tolist()) == list(range(len(benefit)))
+    assert benefit[np.arange(len(benefit)), chosen].sum() == best(benefit)
+
+
+@given(benefit=tables)
+def test_the_naive_auction_is_right_where_it_ends(benefit):
+    chosen, bids = assign_naively(benefit)
+    if bids >= 0:
+        assert sorted(chosen.tolist()) == list(range(len(benefit)))
+        assert benefit[np.arange(len(benefit)), chosen].sum() == best(benefit)
 
 
 def test_large_tables_and_large_numbers():
     rng = np.random.default_rng(5)
     benefit = rng.integers(0, 1 << 30, (120, 120))
-    chosen = assign(benefit)
+    chosen, bids = assign(benefit)
     assert benefit[np.arange(120), chosen].sum() == best(benefit)
-    ties = np.ones((60, 60), np.int64)  # the naive auction would go on for ever
-    assert sorted(assign(ties).tolist()) == list(range(60))
+    assert bids < 120 * 120
+    assert sorted(assign(np.ones((60, 60), np.int64))[0].tolist()) == list(range(60))
+
+
+def test_the_naive_auction_goes_round_in_circles_where_epsilon_does_not():
+    # Three buyers, two good sellers, all alike: bids that raise no price go on for ever (Bertsekas 1988).
+    benefit = np.array([[9, 9, 0]] * 3)
+    assert assign_naively(benefit)[1] == -1
+    assert benefit[np.arange(3), assign(benefit)[0]].sum() == 18
+    assert assign_naively(np.array([[9, 4], [7, 6]]))[1] == 2  # both want different sellers: one bid each
+    orders = book([(1, 12, 1, 3)] * 2 + [(1, 12, 1, 12)])
+    naive, scaled = (clear(orders, rule={"method": method}) for method in ("naive", "scaled"))
+    assert (naive.report["circles"], scaled.report["circles"]) == (1, 0)
+    assert naive.trades == scaled.trades
 
 
 def test_the_plain_twin_does_the_same():
     benefit = np.random.default_rng(1).integers(0, 99, (6, 6))
-    chosen, plain = assign(benefit), np.full(6, -1)
-    _bid_until_assigned.twin()(benefit * 7, plain, np.full(6, -1), np.zeros(6, np.int64))
-    assert chosen.tolist() == plain.tolist()
+    results = []
+    for run in (_bid_until_assigned, _bid_until_assigned.twin()):
+        chosen, owner, price = np.full(6, -1), np.full(6, -1), np.zeros(6, np.int64)
+        results.append((run(benefit, chosen, owner, price, 3, 10_000), chosen.tolist(), owner.tolist(), price.tolist()))
+    assert results[0] == results[1]
 
 
 @given(pairs=rows, k=st.integers(0, 100))
@@ -70,6 +102,23 @@ def test_pairs_gain_the_most_and_prices_lie_between_the_limits(pairs, k):
     assert (trades.buy_price == trades.sell_price).all()
     assert (trades.buy_price <= orders.limit[trades.buy_order]).all()
     assert (trades.buy_price >= orders.limit[trades.sell_order]).all()
+
+
+groups = st.lists(rows.filter(len), min_size=1, max_size=3)
+
+
+@given(parts=groups, seed=st.integers(0, 9))
+def test_books_with_equal_numbers_keep_the_claims(parts, seed):
+    """Most generated books of the conformance suite are refused, so the checks are run on even ones here."""
+    books = [book(part) for part in parts]
+    first = np.cumsum([0, *map(len, books[:-1])])
+    orders = Orders.concat(
+        *(each.replace(id=each.id + first[n], interval=np.full(len(each), n)) for n, each in enumerate(books))
+    )
+    for method in ("scaled", "naive"):
+        trial = Trial(AssignmentAuction(method=method), Case("even", orders, None, seed))
+        for check in checks_for({BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT}):
+            assert judge(check.test, trial) is None
 
 
 def test_two_homes_and_two_roofs_by_hand():
@@ -103,5 +152,8 @@ def test_what_it_refuses():
     assert clear(book([(1 << 48, 1 << 20, 1 << 48, 0)])).refused == Reject.TOO_LARGE
     many = book([(1, 2, 1, 1)] * (PAIRS_MAX + 1))
     assert clear(many).refused == Reject.TOO_MANY_MEMBERS
+    assert clear(book_of([(8, BUY, 1, 9)])).refused == Reject.ONE_SIDED
     with pytest.raises(InvariantError, match="k_percent is 101"):
         AssignmentAuction(101)
+    with pytest.raises(InvariantError, match="method is 'fast'"):
+        AssignmentAuction(method="fast")

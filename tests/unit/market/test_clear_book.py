@@ -15,7 +15,6 @@ from wattle.market.clear_book import (
     _clear_sorted,
     any_taker,
     clear_call,
-    merit_groups,
     rank_rows,
 )
 from wattle.testing.generators import KINDS, books
@@ -51,6 +50,7 @@ def by_kernel(function, side, quantity, limit):
     rows = side.size
     fill, bounds = np.zeros(rows, np.int64), np.zeros(5, np.int64)
     if function is _clear_counted:
+        bounds[1:3] = limit.min(), limit.max()
         width = int(limit.max() - limit.min()) + 1
         function(0, rows, side, quantity, limit, fill, np.empty(2 * width + 6, np.int64), bounds)
     else:
@@ -147,24 +147,6 @@ def test_radix_takes_as_many_digits_as_needed(size, highest):
     rank, spare = np.empty(size, np.int64), np.empty(size, np.int64)
     rank_rows(keys, rank, spare, size)
     assert rank.tolist() == np.argsort(keys, kind="stable").tolist()
-
-
-@pytest.mark.parametrize("kind", QUICK_KINDS)
-def test_merit_puts_the_best_first_and_the_unfilled_last(kind):
-    stream = books(12, kind)
-    for _ in range(2 if KINDS[kind].rare else 6):
-        book, starts = grouped(next(stream))
-        fill, _ = clear_call(starts, book.side, book.quantity, book.limit)
-        merit = np.full(len(book), -1, np.int64)
-        merit_groups(starts, book.side, book.limit, fill, merit)
-        for first, stop in pairwise(starts.tolist()):
-            rows = merit[first:stop].tolist()
-            assert sorted(rows) == list(range(first, stop))
-            filled = int(np.count_nonzero(fill[first:stop]))
-            assert all(fill[row] > 0 for row in rows[:filled])
-            for side in (1, -1):
-                mine = [row for row in rows[:filled] if book.side[row] == side]
-                assert mine == sorted(mine, key=lambda row: (-side * book.limit[row], row))
 
 
 @pytest.mark.parametrize(

@@ -234,8 +234,21 @@ def test_buyers_who_see_their_weight_lose_at_most_a_quarter(utilities):
     assert sum(worth(u, x) for u, x in zip(utilities, got, strict=True)) >= (0.75 - 1e-3) * best
 
 
-def test_the_quarter_is_nearly_lost_in_the_worst_case():
-    # Johari and Tsitsiklis: one buyer with slope 1, many with slope 1/2; the loss tends to 1/4.
-    shares, _ = anticipating_shares([("linear", 1.0, 1.0)] + [("linear", 0.5 + 0.5 / 60, 1.0)] * 60)
-    welfare = shares[0] + (0.5 + 0.5 / 60) * shares[1:].sum()
-    assert 0.75 <= welfare < 0.77
+def test_the_worst_case_tends_to_a_quarter():
+    # Johari and Tsitsiklis, section 3: a buyer with slope 1 and many with a smaller slope a. Buyers of slope b take
+    # 1 - m / b at the price m, so m = n a / (n + a), and 1 - m (1 - a) is reached of the best, which is 1.
+    reached = []
+    for small in (1, 4, 16, 64):
+        slopes = np.linspace(0.3, 0.7, 4001)
+        prices = small * slopes / (small + slopes)
+        worst = int(np.argmin(1 - prices * (1 - slopes)))
+        low, price = slopes[worst], prices[worst]
+        shares, money = anticipating_shares([("linear", 1.0, 1.0)] + [("linear", low, 1.0)] * small)
+        assert money.sum() == pytest.approx(price, abs=1e-4)
+        assert shares == pytest.approx([1 - price] + [1 - price / low] * small, abs=1e-4)
+        got = through_the_rule(money)
+        reached.append(got[0] + low * got[1:].sum())
+        assert reached[-1] == pytest.approx(1 - price * (1 - low), abs=1e-3)
+    assert reached == sorted(reached, reverse=True)
+    assert reached[0] == pytest.approx(2 * (np.sqrt(2) - 1), abs=1e-3)
+    assert 0.75 <= reached[-1] < 0.755

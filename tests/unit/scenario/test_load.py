@@ -74,6 +74,9 @@ def test_good_scenario_is_read() -> None:
         ("[tariff]", '[[charge]]\nname = "n"\non = "local-kwh"\nper_kwh = "-1"\n[tariff]', "per_kwh is '-1', must not be"),  # noqa: E501
         ("[tariff]", '[[charge]]\nname = "n"\non = "utility-kwh"\nper_kwh = "0.4"\n[tariff]', "are more than tariff.retail"),  # noqa: E501
         ("[tariff]", '[[charge]]\non = "local-kwh"\nper_kwh = "1"\n[tariff]', "the key 'name' is missing (charge.1)"),
+        ("[tariff]", '[[product]]\nmechanism = "order-book"\nwhen = "now"\n[tariff]', "when is 'now', expected 'at"),
+        ("[tariff]", '[[product]]\nmechanism = "dynamic-key"\nwhen = "on arrival"\n[tariff]', "dynamic-key: when is 'on arrival', but dynamic-key trades after delivery"),  # noqa: E501
+        ("[tariff]", '[[product]]\nmechanism = "uniform-auction"\nwhen = "on arrival"\n[tariff]', "needs all orders at once"),  # noqa: E501
         ("[tariff]", '[[product]]\nmechanism = "dynamic-kee"\n[tariff]', "did you mean 'dynamic-key'?"),
         ("[tariff]", '[[product]]\nmechanism = "dynamic-key"\nprize = 3\n[tariff]', "prize"),
         ("[tariff]", '[[product]]\nmechanism = "fixed-key"\n[product.shares]\nzoe = 1\n[tariff]', "zoe"),
