@@ -54,6 +54,9 @@ SHRINK = 4
 STEPS_FIRST = 16
 """Into how many steps the range of prices is divided at first, at most."""
 
+PATIENCE = 8
+"""After so many rounds without a new highest (when falling: lowest) level of prices they move together no longer."""
+
 FAR = 1 << 62
 
 
@@ -130,6 +133,8 @@ def _fresh(network: State, step_ticks: int) -> State:
         "asked": np.zeros(network["colour"].size, np.int8),
         "step": step,
         "phase": np.full(groups, RISE_TOGETHER, np.int8),
+        "level": np.full(groups, -np.inf),
+        "waited": np.zeros(groups, np.int64),
         "kept": np.zeros(pair.size, np.int8),
         "kept_price": price,
         "kept_step": np.full(groups, FAR),
@@ -225,12 +230,14 @@ def _reprice(state: State, name: str, rows: I64, price: I64) -> None:
 
 def _next_phase(state: State, step_ticks: int) -> None:
     """Go on where nobody is left to ask: to the next phase, or to a smaller step, or to the end."""
+    stuck = _stuck(state)
     while True:
         busy = np.bincount(state["group"], state["stale"], state["phase"].size) > 0
-        idle = ~busy & (state["phase"] != DONE)
+        idle = (~busy | stuck) & (state["phase"] != DONE)
         if not idle.any():
             return
         state["phase"][idle] += 1
+        state["level"][idle], state["waited"][idle], stuck = -np.inf, 0, np.zeros_like(idle)
         over = idle & (state["phase"] == DONE)
         _keep(state, over)
         smaller = over & (state["step"] > step_ticks)
@@ -239,6 +246,17 @@ def _next_phase(state: State, step_ticks: int) -> None:
         rows = smaller[state["group_of"]] & (state["buy_price"] > state["sell_price"])
         _reprice(state, "buy", np.flatnonzero(rows), state["sell_price"])
         _move(state)
+
+
+def _stuck(state: State) -> NDArray[np.bool_]:
+    """Tell where prices that move together go round in circles; prices that move alone cannot."""
+    prices = (state["buy_price"] + state["sell_price"]).astype(np.float64)
+    level = np.bincount(state["group_of"], prices, state["phase"].size)
+    level *= np.where(state["phase"] == RISE_TOGETHER, 1, -1)
+    state["waited"] = np.where(level > state["level"], 0, state["waited"] + 1)
+    state["level"] = np.maximum(level, state["level"])
+    found: NDArray[np.bool_] = (state["phase"] <= FALL_TOGETHER) & (state["waited"] >= PATIENCE)
+    return found
 
 
 def _keep(state: State, over: NDArray[np.bool_]) -> None:

@@ -195,10 +195,11 @@ def pair_orders(
         first, stop = starts[group], starts[group + 1]
         low, high, bids, count = np.int64(ANY_PRICE), np.int64(-ANY_PRICE), np.int64(0), np.int64(0)
         for row in range(first, stop):
-            low = min(low, limit[row] if fill[row] > 0 else low)
-            high = max(high, limit[row] if fill[row] > 0 else high)
-            count += fill[row] > 0
-            bids += np.int64(fill[row] > 0) & np.int64(side[row] > 0)
+            filled = np.int64(fill[row] > 0)  # fills are mixed, so no branches
+            low = min(low, limit[row] * filled + low * (1 - filled))
+            high = max(high, limit[row] * filled + high * (1 - filled))
+            count += filled
+            bids += filled & np.int64(side[row] > 0)
         if count == 0:
             continue
         if one_price.size:

@@ -36,6 +36,8 @@ from wattle.market.keys import GiftKey
 from wattle.market.mechanism import GATE, MECHANISMS, METERED
 from wattle.market.negotiation import Curves, solve_bilateral
 from wattle.runtime.collect import Collector
+from wattle.runtime.prosumer_day import Day, respond
+from wattle.runtime.prosumer_day import Devices as Units
 from wattle.scenario.plugins import load_mechanisms
 from wattle.testing.generators import part
 from wattle.testing.trial import Trial
@@ -102,6 +104,7 @@ def work():
     answers()
     days()
     relaxed()
+    homes_plan_a_day()
 
 
 def answers():
@@ -133,6 +136,19 @@ def days():
         nobody = np.full(6, -1, np.int32)
         quotes = Quotes(np.arange(6), np.zeros(6, int), nobody, nobody, price)
         members.respond(Call("day", 0, 6, number + 1, quotes), view)
+
+
+def homes_plan_a_day():
+    """Let a home with a battery and a load that may wait answer prices."""
+    whole = {"home": [0, 0], "levels": [4, 3], "down": [2, 0], "up": [2, 1], "first": [2, 0], "last": [2, 3]}
+    parts = {"level_wh": [100.0, 50.0], "per_in": [1.1, 1.0], "per_out": [0.9, 1.0]}
+    units = Units(**{name: np.array(value) for name, value in {**whole, **parts}.items()})
+    content = np.array([[200.0] * 9, [0, 50, 100, 150, 150, 150, 150, 150, 150]])
+    habit = np.array([[0.0] * 8, [50.0] * 3 + [0.0] * 5])
+    day = Day(np.array([[300.0, 200, -400, -500, -100, 200, 600, 500]]), units, habit, content)
+    buy = np.linspace(20, 40, 8)
+    for together in (False, True):
+        respond(day.copy(), buy, buy - 15, 0.5, 0.5, together=together)
 
 
 def relaxed():

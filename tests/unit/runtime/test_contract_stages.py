@@ -143,7 +143,7 @@ def test_the_real_time_gate_does_not_ask_the_slow_plant():
 
 def test_the_second_stage_corrects_the_first_and_no_more():
     """Who bought forward just what he needs has nothing to do in real time."""
-    cohorts, expected, _ = world(2, 0.0)
+    cohorts, expected, _ = world(2, 10.0)
     known = replace(cohorts[1], errors=np.zeros((1, 1), np.int64))
     engine = market()
     effects = run_rounds(engine, "forward", 0, INTERVALS, [known], [View(expected)])
