@@ -51,7 +51,7 @@ RISE_TOGETHER, FALL_TOGETHER, RISE, FALL, DONE = 0, 1, 2, 3, 4
 SHRINK = 4
 """By how much steps shrink."""
 
-STEPS_FIRST = 16
+STEPS_FIRST = 8
 """Into how many steps the range of prices is divided at first, at most."""
 
 PATIENCE = 8
@@ -80,7 +80,7 @@ class ContractNetwork:
     step_ticks: int = 1
     contracts_max: int = 10
     partners_max: int = 20
-    rounds_max: int = 400
+    rounds_max: int = 120
 
     def __post_init__(self) -> None:
         for name in ("block_lots", "step_ticks", "contracts_max", "partners_max"):

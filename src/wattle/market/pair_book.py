@@ -204,7 +204,7 @@ def pair_orders(
             continue
         if one_price.size:
             _list_by_id(first, stop, participant, ids, side, fill, one_price[group], listed, bids, count)
-        elif count > 48 and high - low < 1 << 18 and high - low < max(8 * count, 4096):
+        elif count > 48 and high - low < 1 << 18 and high - low < max(np.int64(4096), 8 * count):
             _list_counted(first, stop, participant, ids, side, limit, fill, listed, low, high, count)
         else:
             _list_ranked(

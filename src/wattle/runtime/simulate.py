@@ -133,7 +133,7 @@ def _earlier_gates(
     for first in range(0, until, length):
         stop = first + length
         for product in products:
-            if product.metered:
+            if product.metered or product.continuous:  # on arrival orders would trade at once, and nothing is drawn
                 continue
             orders = cohort.respond(Call(product.name, first, stop), View(world.net[first:stop].astype(np.int64)))
             yield GateOpened(0, product.name, first, stop)

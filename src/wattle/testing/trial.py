@@ -87,22 +87,27 @@ def answers(case: Case, quotes: Quotes, first_id: int) -> Orders:
     if len(quotes) == 0:
         return Orders.empty()
     worth = values(case, orders)
+    quotes = quotes.take(np.argsort(quotes.interval, kind="stable"))
+    first, stop = (np.searchsorted(quotes.interval, orders.interval, side) for side in ("left", "right"))
     rows: list[int] = []
     partners: list[int] = []
     for row in np.argsort(orders.id, kind="stable"):
+        here = slice(first[row], stop[row])  # the quotes of its interval; many books have thousands of them
+        if first[row] == stop[row]:
+            continue
         buys = orders.side[row] == BUY
         asked, other = (quotes.buyer, quotes.seller) if buys else (quotes.seller, quotes.buyer)
-        mine = (quotes.interval == orders.interval[row]) & (quotes.zone == orders.zone[row])
-        mine &= (asked == orders.participant[row]) | (asked == -1)
+        asked, other = asked[here], other[here]
+        mine = (quotes.zone[here] == orders.zone[row]) & ((asked == orders.participant[row]) | (asked == -1))
         mine &= (orders.partner[row] == -1) | (other == orders.partner[row]) | (other == -1)
         places = np.flatnonzero(mine)
         if places.size == 0:
             continue
-        price = quotes.price[places]
-        best = places[np.argmin(price) if buys else np.argmax(price)]
-        if orders.side[row] * (worth[row] - quotes.price[best]) >= 0:
+        price = quotes.price[here][places]
+        best = int(np.argmin(price) if buys else np.argmax(price))
+        if orders.side[row] * (worth[row] - price[best]) >= 0:
             rows.append(int(row))
-            partners.append(int(other[best]))
+            partners.append(int(other[places[best]]))
     answered = orders.take(np.array(rows, np.int64))
     return answered.replace(id=first_id + np.arange(len(rows)), partner=np.array(partners, np.int64))
 

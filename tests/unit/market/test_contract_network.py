@@ -226,7 +226,8 @@ def test_networks_of_ten_members_settle_and_most_to_the_last_tick():
     reports = []
     for seed in range(12):
         members, net = network(seed, 3, 1, 6, 4, capacity=(300, 1500))
-        reports.append(negotiate(ContractNetwork(BLOCK, 1, contracts_max=4), [members], [net])[1].report)
+        rule = ContractNetwork(BLOCK, 1, contracts_max=4, rounds_max=400)
+        reports.append(negotiate(rule, [members], [net])[1].report)
     assert sum(report["settled"] for report in reports) == 12
     assert sum(report["step"] == 1 for report in reports) >= 6
     assert all(report["rounds"] <= 400 for report in reports)
@@ -258,7 +259,7 @@ def largest_block_alone(members, net, trades):
 
 def test_intervals_do_not_disturb_each_other():
     members, net = network(3, intervals=5)
-    rule = ContractNetwork(BLOCK, 1, contracts_max=3)
+    rule = ContractNetwork(BLOCK, 1, contracts_max=3, rounds_max=400)
     _, whole = negotiate(rule, [members], [net])
     assert whole.report["settled"] == 1
     for time in range(5):

@@ -27,7 +27,12 @@ GIVE_UP_TRADES = {"trade-reduction", "huang-auction", "muda", "storage-auction"}
 IN_ORDER_OF_ARRIVAL = {"order-book", "call-then-continuous", "random-pairing"}  # who comes late may find nobody left
 IN_ROUNDS = {entry.name for entry in MECHANISMS if entry.bids in (ANSWERS, SCHEDULES)}  # they need members that answer
 EVEN_NUMBERS = {"assignment-auction"}  # it refuses a book with an odd one out
-WITH_POWER = {"multi-leader", "generalised-nash", "proportional-allocation"}  # sellers hold back, or money decides
+WITH_POWER = {
+    "multi-leader",
+    "generalised-nash",
+    "proportional-allocation",
+    "contract-menu",
+}  # sellers hold back, or money decides
 EVERY_RULE = [
     pytest.param(entry.build(), id=entry.name)
     for entry in MECHANISMS

@@ -25,7 +25,7 @@ from wattle.runtime.rounds import run_rounds
 INTERVALS, SLOW, FAST, SUPPLIER, HOMES = 3, 8, (9, 10), 11, tuple(range(12, 17))
 EVERYBODY = np.arange(SLOW, 17, dtype=np.int32)
 TARIFF = Tariff.flat(3000, 500)
-RULE = ContractNetwork(block_lots=100, step_ticks=20)
+RULE = ContractNetwork(block_lots=100, step_ticks=20, rounds_max=400)
 
 
 def world(seed, handling):
