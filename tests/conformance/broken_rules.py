@@ -9,6 +9,7 @@ from wattle.core.checks import Reject
 from wattle.core.compiled import kernel
 from wattle.core.messages import Clearing, Context, Quote
 from wattle.core.tables import ANY_PRICE, COMMUNITY_FUND, Prices, Quotes, Trades, Transfers
+from wattle.market.mechanism import nobody_to_trade_with
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Plain:
         for interval, zone in sorted(set(zip(orders.interval.tolist(), orders.zone.tolist(), strict=True))):
             mine = (orders.interval == interval) & (orders.zone == zone)
             rows += self.group(orders.take(mine), context)
-        return None, cleared(rows)
+        return None, cleared(rows, refused=None if rows else nobody_to_trade_with(orders))
 
     def group(self, book, context):
         limit = worth(book, context)

@@ -44,6 +44,7 @@ BROKEN = [
     (broken.AsksForEver, "answers within the rounds"),
     (broken.NeverTrades, "answers within the rounds"),
     (broken.Raises, "answers within the rounds"),
+    (broken.NeverTrades, "says why nothing trades"),
     (broken.LosesALot, Claim.EFFICIENT),
     (broken.LosesALot, Claim.UNIFORM_PRICE),
     (broken.DropsSecondOrder, Claim.EFFICIENT),

@@ -10,7 +10,7 @@ from wattle.core.messages import Clearing, Context, Quote
 from wattle.core.registry import Entry
 from wattle.core.tables import ANY_PRICE, Orders, Prices, Quotes
 from wattle.market.auction_double import UniformAuction
-from wattle.market.mechanism import Claim
+from wattle.market.mechanism import Claim, nobody_to_trade_with
 from wattle.market.pools import MidMarketRate
 from wattle.testing.conformance import check_mechanism
 from wattle.testing.generators import Case, book_of
@@ -50,7 +50,8 @@ class ContinuousBook(Plain):
             waiting = [row for row in [*waiting, new] if row[5] > 0]
         resting = Orders(*(np.array(c, np.int64) for c in zip(*waiting, strict=True))) if waiting else Orders.empty()
         trades = cleared(rows).trades
-        return {"book": resting}, Clearing(trades, Prices.empty(), resting)
+        why = None if len(orders) or memory else nobody_to_trade_with(orders)
+        return {"book": resting}, Clearing(trades, Prices.empty(), resting, refused=why)
 
 
 @dataclass(frozen=True)
