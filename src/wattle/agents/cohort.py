@@ -54,18 +54,7 @@ class FixedLimits:
         limit = np.where(buys, self.buy[who], self.sell[who])
         partner = np.full(who.size, ANYONE, np.int32)
         if call.round > 0:
-            good = np.zeros(who.size, np.int8)
-            row_of = np.full(view.expected.shape, -1, np.int64)
-            row_of[time, who] = np.arange(who.size)
-            place_of = np.full(int(max(self.members.max(initial=0), call.quotes.buyer.max(initial=0),
-                                       call.quotes.seller.max(initial=0))) + 1, -1, np.int64)  # fmt: skip
-            place_of[self.members] = np.arange(self.members.size)
-            quotes = call.quotes
-            best_quotes(
-                quotes.interval, quotes.buyer, quotes.seller, quotes.price, call.first, self.members, place_of, row_of,
-                buys.astype(np.int8), np.ascontiguousarray(limit), np.zeros(who.size, np.int64), partner, good,
-            )  # fmt: skip
-            taken = good == 1
+            _, partner, taken = quotes_taken(call, self.members, view.expected, limit)
             time, who, lots, buys, limit, partner = (
                 column[taken] for column in (time, who, lots, buys, limit, partner)
             )
@@ -79,6 +68,30 @@ class FixedLimits:
             limit=limit,
             partner=partner,
         )
+
+
+def quotes_taken(
+    call: Call, members: I32, expected: NDArray[np.int64], limit: I64
+) -> tuple[I64, I32, NDArray[np.bool_]]:
+    """Return for each cell of `expected` the best quote within its limit: price, the member behind it, is there one?
+
+    Cells are those with something to trade in `expected` [K, N] lots, in the order of `segments.cells`; `limit` is
+    theirs. Of equal quotes the first is best. Without a quote good enough the price is 0 and the partner anyone.
+    """
+    time, who, lots = cells(expected)
+    quotes = call.quotes
+    row_of = np.full(expected.shape, -1, np.int64)
+    row_of[time, who] = np.arange(who.size)
+    last = max(int(table.max(initial=0)) for table in (members, quotes.buyer, quotes.seller))
+    place_of = np.full(last + 1, -1, np.int64)
+    place_of[members] = np.arange(members.size)
+    price, partner = np.zeros(who.size, np.int64), np.full(who.size, ANYONE, np.int32)
+    good = np.zeros(who.size, np.int8)
+    best_quotes(
+        quotes.interval, quotes.buyer, quotes.seller, quotes.price, call.first, members, place_of, row_of,
+        (lots > 0).astype(np.int8), np.ascontiguousarray(limit), price, partner, good,
+    )  # fmt: skip
+    return price, partner, good == 1
 
 
 @kernel("r4 r4 r4 r8 i r4 r8 r82 r1 r8 w8 w4 w1")

@@ -14,9 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wattle.agents.cohort import View, best_quotes
+from wattle.agents.cohort import View, quotes_taken
 from wattle.core.checks import ensure
 from wattle.core.columns import F64, I32, I64
 from wattle.core.messages import Call
@@ -60,28 +59,11 @@ class LogarithmicMembers:
         first = np.where(buys, np.floor(k / unit), np.ceil(k / (unit + has))).astype(np.int64)
         if call.round == 0:
             return self._orders(call, time, who, lots, first, np.full(who.size, ANYONE, np.int32))
-        price, partner, good = self._best(call, view, first)
+        price, partner, good = quotes_taken(call, self.members, view.expected, first)
         kept = np.rint(consumed(price.astype(np.float64), k, unit, np.abs(lots))).astype(np.int64)
         wanted = np.where(buys, kept, kept - has)
         rows = good & (wanted != 0)
         return self._orders(call, time[rows], who[rows], wanted[rows], price[rows], partner[rows])
-
-    def _best(self, call: Call, view: View, limit: I64) -> tuple[I64, I32, NDArray[np.bool_]]:
-        """Return each cell's best quote within its limit, the member who stands behind it, and whether there is one."""
-        time, who, lots = cells(view.expected)
-        quotes = call.quotes
-        row_of = np.full(view.expected.shape, -1, np.int64)
-        row_of[time, who] = np.arange(who.size)
-        last = max(int(table.max(initial=0)) for table in (self.members, quotes.buyer, quotes.seller))
-        place_of = np.full(last + 1, -1, np.int64)
-        place_of[self.members] = np.arange(self.members.size)
-        price, partner = np.zeros(who.size, np.int64), np.full(who.size, ANYONE, np.int32)
-        good = np.zeros(who.size, np.int8)
-        best_quotes(
-            quotes.interval, quotes.buyer, quotes.seller, quotes.price, call.first, self.members, place_of, row_of,
-            (lots > 0).astype(np.int8), np.ascontiguousarray(limit), price, partner, good,
-        )  # fmt: skip
-        return price, partner, good == 1
 
     def _orders(self, call: Call, time: I32, who: I32, lots: I64, limit: I64, partner: I32) -> Orders:
         return Orders(

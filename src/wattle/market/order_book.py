@@ -70,7 +70,7 @@ class OrderBook:
         if has_partner(orders):
             return memory, Clearing.refuse(Reject.PARTNER_NOT_SUPPORTED)
         before = _book(memory)
-        if _nothing_named(before, orders):
+        if _nothing_named(before, orders, context):
             return memory, Clearing.refuse(Reject.NO_PRICE)
         trades, resting = _continue(before, orders, context, self.time_in_force, self.self_trade)
         return {"book": resting}, Clearing(trades, mean_prices(trades), resting)
@@ -112,8 +112,8 @@ class CallThenContinuous:
 
     The first `call_orders` orders of each zone and interval take part in the call, or, if that is 0, the first
     `call_percent` of them, rounded up. `k_percent` places the price of the call, as in the uniform auction; who sent
-    an order does not matter in the call. Later steps go on with the order book. The other fields are those of the
-    order book.
+    an order does not matter in the call, and where there is a tariff price takers alone can trade in it. Later steps go
+    on with the order book. The other fields are those of the order book.
     """
 
     call_orders: int = 0
@@ -133,7 +133,7 @@ class CallThenContinuous:
         book = OrderBook(self.time_in_force, self.self_trade)
         if memory is not None or has_partner(orders):
             return book.step(memory, orders, context)
-        if _nothing_named(Orders.empty(), orders):
+        if _nothing_named(Orders.empty(), orders, context):
             return memory, Clearing.refuse(Reject.NO_PRICE)
         orders, starts = grouped(orders)
         early = self._early(starts)
@@ -159,8 +159,10 @@ def _book(memory: Memory | None) -> Orders:
     return book if isinstance(book, Orders) else Orders.empty()
 
 
-def _nothing_named(before: Orders, orders: Orders) -> bool:
-    """Tell whether there are buyers and sellers, but none that names a price."""
+def _nothing_named(before: Orders, orders: Orders, context: Context) -> bool:
+    """Tell whether there are buyers and sellers, but none that names a price, nor a utility that would."""
+    if context.tariff is not None:
+        return False
     both = bool((orders.side > 0).any() and (orders.side < 0).any())
     return both and len(before) == 0 and bool((np.abs(orders.limit) == ANY_PRICE).all())
 

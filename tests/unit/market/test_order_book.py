@@ -359,6 +359,15 @@ def test_books_that_cannot_be_priced_come_back(rule):
         assert len(rule.step(None, book, Context())[1].trades) == 0
 
 
+def test_with_a_utility_takers_alone_trade_in_the_call_and_pass_each_other_in_the_book():
+    takers = book_of([(8, -1, 5, -ANY_PRICE), (9, 1, 5, ANY_PRICE)])
+    context = Context(tariff=Tariff.flat(300, 100))
+    called = CallThenContinuous(call_percent=100).step(None, takers, context)[1]
+    assert called.trades.buy_price.tolist() == [200]
+    passed = OrderBook().step(None, takers, context)[1]
+    assert (passed.refused, len(passed.trades), len(passed.resting)) == (None, 0, 0)
+
+
 def test_a_call_of_everything_is_the_uniform_auction_and_of_nothing_the_order_book():
     book = book_of([(8, -1, 2, 80), (9, -1, 2, 120), (10, 1, 2, 250), (11, 1, 2, 200), (12, 1, 2, 90)])
     called = CallThenContinuous(call_percent=100).step(None, book, Context())[1]
