@@ -50,20 +50,17 @@ class FixedLimits:
     def respond(self, call: Call, view: View) -> Orders:
         """Bid for expected consumption, offer expected surplus: one order for each member and interval."""
         time, who, lots = cells(view.expected)
-        buys = lots > 0
-        limit = np.where(buys, self.buy[who], self.sell[who])
+        limit = np.where(lots > 0, self.buy[who], self.sell[who])
         partner = np.full(who.size, ANYONE, np.int32)
         if call.round > 0:
             _, partner, taken = quotes_taken(call, self.members, view.expected, limit)
-            time, who, lots, buys, limit, partner = (
-                column[taken] for column in (time, who, lots, buys, limit, partner)
-            )
+            time, who, lots, limit, partner = time[taken], who[taken], lots[taken], limit[taken], partner[taken]
         return Orders(
             id=np.zeros(who.size, np.int64),
             participant=self.members[who],
             zone=np.zeros(who.size, np.int32),
             interval=time + np.int32(call.first),
-            side=np.where(buys, np.int8(1), np.int8(-1)),
+            side=np.sign(lots).astype(np.int8),
             quantity=np.abs(lots),
             limit=limit,
             partner=partner,

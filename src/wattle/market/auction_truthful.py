@@ -33,6 +33,7 @@ from wattle.market.auction_one_sided import (
     priced_lots,
     with_tariff,
 )
+from wattle.market.chance import drawn
 from wattle.market.clear_book import clear_call
 from wattle.market.mechanism import (
     BUDGET_BALANCED,
@@ -153,7 +154,7 @@ class Muda:
         # One number from the generator; all else follows from it and the member, whoever else is in the book.
         salt = int(context.rng.integers(1 << 62))
         book, starts = grouped(with_tariff(orders, context))
-        half = _drawn(book, salt, 1) >> np.uint64(63)
+        half = drawn(book, salt, 1) >> np.uint64(63)
         key = 2 * np.repeat(np.arange(starts.size - 1), np.diff(starts)) + half.astype(np.int64)
         rank = np.argsort(key, kind="stable")
         book, key = book.take(rank), key[rank]
@@ -164,7 +165,7 @@ class Muda:
         found = (other < names.size) & (names.take(other, mode="clip") == names ^ 1)
         price = own.take(other, mode="clip")
         priced = found & known.take(other, mode="clip")
-        fill = _by_lot(book, starts, price, priced, _drawn(book, salt, 2))
+        fill = _by_lot(book, starts, price, priced, drawn(book, salt, 2))
         trades = deal(book, starts, fill, price, price)
         return None, Clearing(trades, mean_prices(trades))
 
@@ -197,17 +198,6 @@ def _by_lot(book: Orders, starts: I64, price: I64, priced: NDArray[np.bool_], lo
     head = np.searchsorted(sorted_part, sorted_part)
     fill[rank] = np.clip(volume[rank] - (before - before[head]), 0, lots)
     return fill
-
-
-def _drawn(book: Orders, salt: int, use: int) -> NDArray[np.uint64]:
-    """Return a number by chance for each member in each group: salt, place and member mixed as in SplitMix64."""
-    word = np.full(len(book), salt, np.uint64)
-    for column in (np.full(len(book), use), book.interval, book.zone, book.participant):
-        word = (word ^ column.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        word = word ^ (word >> np.uint64(31))
-    return word
 
 
 @mechanism(

@@ -1,7 +1,7 @@
 """Random pairing: the baseline that every other way of matching has to beat.
 
 Buyers and sellers meet in an order that chance draws; whoever may trade does. Chance is one number from
-`context.rng`, mixed with the id of each order, so an interval that is cleared alone is drawn as it is among others.
+`context.rng`, mixed with the member, zone and interval: so neither the ids of orders nor other intervals matter.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattle.core.checks import InvariantError, Reject
-from wattle.core.columns import I64
 from wattle.core.compiled import kernel
 from wattle.core.messages import Clearing, Context, Memory
 from wattle.core.segments import grouped
 from wattle.core.tables import BUY, SELL, Orders
+from wattle.market.chance import drawn
 from wattle.market.mechanism import BUDGET_BALANCED, EXACT, INDIVIDUALLY_RATIONAL, SEPARABLE, mechanism
 from wattle.market.posted import chained
 from wattle.market.preference_lists import RankWeights, acceptable, faces
@@ -46,10 +45,10 @@ class RandomPairing:
         facing = faces(book, context, RankWeights(), MIDDLE_PERCENT)
         if nobody_names_a_price(book, facing):
             return None, Clearing.refuse(Reject.NO_PRICE)
-        chance = mixed(book.id, int(context.rng.integers(0, 1 << 63)))
+        chance = drawn(book, int(context.rng.integers(0, 1 << 63)))
         group = np.repeat(np.arange(starts.size - 1), np.diff(starts))
-        drawn = np.lexsort((book.id, chance, group))
-        buyers, sellers = drawn[book.side[drawn] == BUY], drawn[book.side[drawn] == SELL]
+        rank = np.lexsort((book.id, chance, group))
+        buyers, sellers = rank[book.side[rank] == BUY], rank[book.side[rank] == SELL]
         heads = (np.searchsorted(group[rows], np.arange(starts.size)) for rows in (buyers, sellers))
         buy, sell, lots = (np.empty(len(book), np.int64) for _ in range(3))
         found = _meet(
@@ -57,18 +56,6 @@ class RandomPairing:
             buy, sell, lots,
         )  # fmt: skip
         return None, paired_off(book, facing, buy[:found], sell[:found], lots[:found])
-
-
-def mixed(numbers: I64, salt: int) -> NDArray[np.uint64]:
-    """Return a number drawn for each id: the mixing step of SplitMix64 (Steele, Lea, Flood 2014) on id and salt.
-
-    >>> [hex(number) for number in mixed(np.array([1, 2]), salt=0).tolist()]
-    ['0xe220a8397b1dcdaf', '0x6e789e6aa1b965f4']
-    """
-    drawn = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
-    drawn = (drawn ^ (drawn >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    drawn = (drawn ^ (drawn >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return drawn ^ (drawn >> np.uint64(31))
 
 
 @kernel("r82 r82 r8 r8 r8 r8 r8 w8 w8 w8 w8")

@@ -1,4 +1,4 @@
-"""Random pairing: everybody who may trade does, at the middle; chance is fair and belongs to the order."""
+"""Random pairing: everybody who may trade does, at the middle; chance is fair and belongs to the member."""
 
 from collections import Counter
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from wattle.core.checks import InvariantError, Reject
 from wattle.core.messages import Context, Tariff, unfilled
 from wattle.core.tables import ANY_PRICE, ANYONE, BUY, SELL
-from wattle.market.random_pairing import RandomPairing, mixed
+from wattle.market.chance import drawn
+from wattle.market.random_pairing import RandomPairing
 from wattle.testing.generators import book_of
 from wattle.testing.strategies import order_books
 
@@ -52,18 +53,25 @@ def test_every_pairing_is_as_likely_as_another():
     assert max(abs(count - 500) for count in pairings.values()) < 90  # four standard deviations of 20
 
 
-def test_chance_belongs_to_the_order_and_not_to_its_row():
+def test_chance_belongs_to_the_member_and_not_to_his_row_or_the_ids():
     book = book_of([(8 + place, (BUY, SELL)[place % 2], 3, 150) for place in range(20)])
     some = book.take(np.arange(20) >= 10)
     assert cleared(book.take(np.arange(20)[::-1]), 5).trades == cleared(book, 5).trades
+    later = cleared(book.replace(id=book.id + 1000), 5).trades
+    assert (later.buyer.tolist(), later.seller.tolist()) == tuple(
+        getattr(cleared(book, 5).trades, name).tolist() for name in ("buyer", "seller")
+    )
     apart = cleared(some.replace(interval=np.ones(10, int)), 5).trades
     both = cleared(book.replace(interval=np.repeat((0, 1), 10)), 5).trades
     assert both.take(both.interval == 1) == apart
 
 
-def test_ids_and_salts_give_other_numbers():
-    drawn = np.concatenate([mixed(np.arange(1000), salt) for salt in (0, 1, (1 << 63) - 1)])
-    assert np.unique(drawn).size == 3000
+def test_members_places_uses_and_salts_give_other_numbers():
+    book = book_of([(8 + place, BUY, 1, 150) for place in range(500)])
+    book = book.replace(interval=np.arange(500) % 3, zone=np.arange(500) % 2)
+    later = book.replace(interval=book.interval + 3)
+    numbers = [drawn(each, salt, use) for each in (book, later) for salt in (0, 1, (1 << 63) - 1) for use in (0, 1)]
+    assert np.unique(np.concatenate(numbers)).size == 6000
 
 
 def test_price_takers_alone_form_no_price():

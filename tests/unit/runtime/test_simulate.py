@@ -47,24 +47,39 @@ def test_effects_of_earlier_blocks_are_let_go(mechanism: str) -> None:
 
 
 def village(days: int, *mechanisms: str, homes: int = 12):
+    """Return a scenario and its world; a mechanism named "name on arrival" trades on arrival."""
     text = TEXT.replace("days = 40", f"days = {days}\nhomes = {homes}")
-    text += "".join(f'[[product]]\nmechanism = "{name}"\n' for name in mechanisms)
+    for name in mechanisms:
+        rule, arrives, _ = name.partition(" on arrival")
+        text += f'[[product]]\nmechanism = "{rule}"\n' + ('when = "on arrival"\n' if arrives else "")
     scenario = parse_scenario(text, "village.toml")
     return scenario, build_world(scenario, Path())
 
 
-@pytest.mark.parametrize("mechanism", ["bilateral-admm", "random-pairing", "shapley", "uniform-auction"])
-def test_blocks_replayed_alone_add_up_to_the_run(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "mechanisms",
+    [
+        ("bilateral-admm",),
+        ("random-pairing",),
+        ("shapley",),
+        ("uniform-auction",),
+        ("order-book on arrival",),
+        ("order-book on arrival", "random-pairing"),
+        ("random-pairing", "order-book on arrival"),
+    ],
+    ids=" + ".join,
+)
+def test_blocks_replayed_alone_add_up_to_the_run(mechanisms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """An explanation replays one block; chance, negotiations and money must come out as they did in the run."""
     monkeypatch.setattr(simulation, "ROWS_PER_BLOCK", 1)  # blocks of one day
-    scenario, world = village(3, mechanism)
-    product = world.product(scenario.product[0])
-    whole = run_rule(world, scenario, Rule(mechanism, scenario.product)).result.cost
+    scenario, world = village(3, *mechanisms)
+    products = tuple(world.product(part) for part in scenario.product)
+    whole = run_rule(world, scenario, Rule("rule", scenario.product)).result.cost
     parts = np.zeros_like(whole)
     for interval in (40, 96, 287):
         settled = [
             effect
-            for _, effects in replay_block(world, (product,), scenario.seed, interval)
+            for _, effects in replay_block(world, products, scenario.seed, interval)
             for effect in effects
             if isinstance(effect, Settled)
         ]
