@@ -24,15 +24,15 @@ def rounded(amounts: NDArray[np.int64], unit: Fraction, total: int | None = None
     unit : currency per unit of cash.
     total : cents that the result must sum to; default the exact sum, which must then be a whole number of cents.
     """
-    cents = [Fraction(int(amount)) * unit * 100 for amount in amounts]
-    exact = sum(cents, Fraction(0))
+    price = unit * 100
+    largest = max(int(amounts.max(initial=0)), -int(amounts.min(initial=0)))
+    fits = largest * price.numerator * max(amounts.size, 1) < 1 << 62
+    shares = amounts.astype(np.int64 if fits else object) * price.numerator  # in parts of a cent
+    floors, rest = shares // price.denominator, shares % price.denominator
     if total is None:
-        ensure(exact.denominator == 1, "the amounts do not sum to a whole number of cents")
-        total = int(exact)
-    floors = [cent.numerator // cent.denominator for cent in cents]
-    missing = total - sum(floors)
-    ensure(0 <= missing <= len(cents), "the amounts cannot be rounded to this total")
-    order = sorted(range(len(cents)), key=lambda row: (floors[row] - cents[row], row))
-    for row in order[:missing]:
-        floors[row] += 1
-    return np.array(floors, np.int64)
+        total, part = divmod(int(shares.sum()), price.denominator)
+        ensure(part == 0, "the amounts do not sum to a whole number of cents")
+    missing = total - int(floors.sum())
+    ensure(0 <= missing <= amounts.size, "the amounts cannot be rounded to this total")
+    floors[np.argsort(-rest, kind="stable")[:missing]] += 1
+    return floors.astype(np.int64)

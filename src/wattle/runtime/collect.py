@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wattle.core.checks import NOBODY_TO_TRADE_WITH
 from wattle.core.columns import I64
 from wattle.core.compiled import kernel
-from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
+from wattle.core.tables import FIRST_MEMBER, UTILITY
 from wattle.engine.events import Cleared, Effect, Sealed, Settled
 from wattle.ledger.accounts import BILL_LINE_OF, BOOKS, CODES, MONEY
 from wattle.ledger.postings import tally
@@ -27,6 +27,21 @@ def _add_trades(
         value[time] += quantity[row] * price[row]
         bought[period[time] * accounts + buyer[row]] += quantity[row]
         sold[period[time] * accounts + seller[row]] += quantity[row]
+
+
+@kernel("r4 r4 r4 r8 i r8 i w8 w8 w8 w8")
+def _add_utility_trades(
+    interval: Any, buyer: Any, seller: Any, quantity: Any, first: Any, period: Any, accounts: Any,
+    imported: Any, exported: Any, bought: Any, sold: Any,
+) -> Any:  # fmt: skip
+    for row in range(interval.size):
+        time = interval[row] - first
+        if seller[row] == UTILITY:
+            imported[time] += quantity[row]
+            bought[period[time] * accounts + buyer[row]] += quantity[row]
+        else:
+            exported[time] += quantity[row]
+            sold[period[time] * accounts + seller[row]] += quantity[row]
 
 
 class Collector:
@@ -74,21 +89,15 @@ class Collector:
             self.lines[period[0]] += effect.lines
         else:
             tally(effect.postings, effect.first, period, self.lines, self.bought.shape[1])
-        self._add(effect.local, effect.first, self.shared[span], self._value[span], self.bought, self.sold)
-        self.trades += len(effect.local)
-        buys = effect.utility.seller == UTILITY
-        nothing = np.zeros_like(self.bought)
-        for mine, lots, bought, sold in (
-            (buys, self.imported[span], self.from_utility, nothing),
-            (~buys, self.exported[span], nothing, self.to_utility),
-        ):
-            self._add(effect.utility.take(mine), effect.first, lots, np.zeros_like(lots), bought, sold)
-
-    def _add(self, trades: Trades, first: int, lots: I64, value: I64, bought: I64, sold: I64) -> None:
-        period = self._period[first - self._first : first - self._first + lots.size]
+        local, utility, accounts = effect.local, effect.utility, self.bought.shape[1]
         _add_trades(
-            trades.interval, trades.buyer, trades.seller, trades.quantity, trades.buy_price, first, period,
-            bought.shape[1], lots, value, bought.reshape(-1), sold.reshape(-1),
+            local.interval, local.buyer, local.seller, local.quantity, local.buy_price, effect.first, period, accounts,
+            self.shared[span], self._value[span], self.bought.reshape(-1), self.sold.reshape(-1),
+        )  # fmt: skip
+        self.trades += len(local)
+        _add_utility_trades(
+            utility.interval, utility.buyer, utility.seller, utility.quantity, effect.first, period, accounts,
+            self.imported[span], self.exported[span], self.from_utility.reshape(-1), self.to_utility.reshape(-1),
         )  # fmt: skip
 
     @property

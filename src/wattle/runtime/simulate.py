@@ -178,15 +178,14 @@ def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:
     bundles; another rule that asks at prices gets the curve that the scenario names; all others get limits.
     """
     penalty = getattr(product.mechanism, "penalty", None)
-    most = np.abs(world.net).max(axis=0).astype(np.int64)
     if penalty is not None:
-        return negotiators(world.participants, world.limits["buy"], world.limits["sell"], most, float(penalty))
+        return negotiators(world.participants, world.limits["buy"], world.limits["sell"], world.most, float(penalty))
     block_lots = getattr(product.mechanism, "block_lots", None)
     if block_lots is not None:
         return signers(world.participants, net_tariff(world.tariff, world.charges), int(block_lots))
     asks = any(entry.bids == ANSWERS for entry in MECHANISMS if entry.cls is type(product.mechanism))
     if asks and world.curve == "logarithmic":
-        return followers(world.participants, world.limits["buy"], most)
+        return followers(world.participants, world.limits["buy"], world.most)
     return cohort
 
 

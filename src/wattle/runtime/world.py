@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,12 @@ class World:
     def participants(self) -> NDArray[np.int32]:
         """Participant numbers of the members."""
         return np.arange(FIRST_MEMBER, FIRST_MEMBER + len(self.members), dtype=np.int32)
+
+    @cached_property  # asked for in every block, and a year of readings is long
+    def most(self) -> I64:
+        """The most that each member ever needs or spares in an interval, in lots [N]."""
+        found: I64 = np.maximum(self.net.max(axis=0), -self.net.min(axis=0)).astype(np.int64)
+        return found
 
 
 def build_world(scenario: Scenario, folder: Path) -> World:

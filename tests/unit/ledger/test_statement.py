@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from wattle.core.checks import InvariantError
 from wattle.ledger.statement import rounded
 
-UNITS = st.sampled_from((Fraction(1, 10**7), Fraction(1, 3000), Fraction(1, 100), Fraction(1, 128)))
-AMOUNTS = st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=12)
+UNITS = st.sampled_from((Fraction(1, 10**7), Fraction(1, 3000), Fraction(1, 100), Fraction(1, 128), Fraction(7, 9)))
+AMOUNTS = st.one_of(
+    st.lists(st.integers(-(10**large), 10**large), min_size=1, max_size=12)
+    for large in (12, 16)  # products of the latter need more than 64 bits
+)
 
 
 @given(AMOUNTS, UNITS)
