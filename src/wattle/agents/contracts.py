@@ -43,8 +43,9 @@ class ContractMembers:
 
     Each of the numbers is one for all or one for each member [N]. `capacity` lots can be produced (or not used) at
     `cost_first` ticks for the first lot and `cost_slope` ticks more for each further one. A supplier passes on at most
-    `throughput` lots in an interval, and each lot that he sells costs him `handling` ticks. `errors` [W, N] are equally
-    likely scenarios of what net energy may differ from what is expected. `tariff` prices what no contract covers.
+    `throughput` lots in an interval, and each lot that he sells costs him `handling` ticks. `charge` ticks go to
+    the grid for each lot that a member buys from another. `errors` [W, N] are equally likely scenarios of what net
+    energy may differ from what is expected. `tariff` prices what no contract covers.
 
     `links` [2, E] are the buyer and seller of each pair that may sign contracts; without them a member deals with
     anyone. `held` [T, N] is what was bought, less what was sold, in earlier gates from interval `held_first` on.
@@ -58,6 +59,7 @@ class ContractMembers:
     capacity: I64 | int = 0
     throughput: I64 | int = 0
     handling: F64 | float = 0.0
+    charge: float = 0.0
     errors: I64 = field(default_factory=_nobody)
     links: NDArray[np.int32] | None = None
     held: I64 = field(default_factory=_nobody)
@@ -119,10 +121,12 @@ class ContractMembers:
         return -(-buys // block) * block, -(-sells // block) * block
 
     def _open(self, call: Call, view: View) -> Orders:
-        """Name partners and lots. Limits are the utility's prices, beyond which no contract is of use."""
+        """Name partners and lots. Beyond the limits, which follow from the utility's prices, none is of use."""
         span, parts = np.arange(call.first, call.stop, dtype=np.int32), []
         for place, side in enumerate((BUY, SELL)):
             lots, price = self._most(call, view)[place], self.tariff.at(span)[place]
+            if side == BUY:
+                price = np.floor(price - self.charge).astype(np.int64)
             who, partner = self._partners(place)
             time, row = np.nonzero(lots[:, who])
             parts.append(
@@ -220,8 +224,7 @@ class _Side:
         time = quotes.interval[row].astype(np.int64) - call.first
         node = time * who.members.size + member
         worth = quotes.price[row].astype(np.float64)
-        if side == SELL:
-            worth -= who._each("handling")[member]
+        worth += who.charge if side == BUY else -who._each("handling")[member]
         partner = other[row].astype(np.int64)
         number = _count_from_0(np.lexsort((row, partner, node)), node, partner)
         rank = number * PARTICIPANTS_MAX + (partner - mine[row]) % PARTICIPANTS_MAX

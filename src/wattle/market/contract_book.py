@@ -167,10 +167,12 @@ def _sign(
     return found
 
 
-def lots_by_pair(orders: Orders, network: Network, side: int) -> tuple[I64, I64]:
-    """Return for each pair the lots that this side wants, and the furthest limit that it names."""
+def lots_by_pair(orders: Orders, edge: I64, network: Network, side: int) -> tuple[I64, I64]:
+    """Return for each pair the lots that this side wants, and the furthest limit that it names.
+
+    `edge` is the pair of each order, as `rows_in` finds it.
+    """
     count = network["buyer"].size
-    edge = rows_in(orders, network)
     mine = np.flatnonzero((edge >= 0) & (orders.side == side))
     lots, limit = np.zeros(count, np.int64), np.full(count, -side * (1 << 62), np.int64)
     most = int(network["size"].max(initial=0)) * (int(np.bincount(network["pair"]).max(initial=0)) + 1)

@@ -38,7 +38,7 @@ from wattle.core.tables import BUY, SELL, Orders, Prices, Quotes, Trades
 from wattle.market.auction_double import mean_prices
 from wattle.market.contract_book import lots_by_pair, potential_contracts, rank_in_pair, signed
 from wattle.market.mechanism import ANSWERS, BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
-from wattle.market.negotiation_pairs import opening
+from wattle.market.negotiation_pairs import opening, rows_in
 
 State = dict[str, Any]
 
@@ -76,7 +76,7 @@ class ContractNetwork:
     is signed: the report says by `settled` whether it is stable in all zones and intervals, and by `step` up to what.
     """
 
-    block_lots: int = 100
+    block_lots: int = 50
     step_ticks: int = 1
     contracts_max: int = 10
     partners_max: int = 20
@@ -171,12 +171,13 @@ def _quote(state: State, rows: I64, price: I64) -> Quote:
 
 def _hear(orders: Orders, state: State) -> None:
     """Note what the members who were asked want: of each pair the cheapest contracts (a seller: the dearest)."""
+    edge = rows_in(orders, state)
     for side, asked, name, bound in zip((BUY, SELL), _asked_sides(state), ("buy", "sell"), ("bid", "ask"), strict=True):
         rows = np.flatnonzero(asked)
         if rows.size == 0:
             continue
         pair, price = state["pair"][rows], state[f"{name}_price"][rows]
-        lots, limit = lots_by_pair(orders, state, side)
+        lots, limit = lots_by_pair(orders, edge, state, side)
         wanted = rank_in_pair(pair, side * price, rows) < lots[pair] // state["size"][rows]
         # Nobody is held to a price beyond the limit of his answer or of his opening order.
         wanted &= (side * (limit[pair] - price) >= 0) & (side * (state[bound][pair] - price) >= 0)

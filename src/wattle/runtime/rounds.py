@@ -85,6 +85,9 @@ def followers(members: I32, limit: I64, most: I64) -> LogarithmicMembers:
     return LogarithmicMembers(members, 1.5 * worth * room, room)
 
 
-def signers(members: I32, tariff: Tariff, block_lots: int) -> ContractMembers:
-    """Return members who sign contracts of `block_lots` wherever these are better than the utility's `tariff`."""
-    return ContractMembers(members, tariff, block_lots)
+def signers(members: I32, tariff: Tariff, block_lots: int, charge: int = 0) -> ContractMembers:
+    """Return members who sign contracts of `block_lots` wherever these are better than the utility's `tariff`.
+
+    `charge` ticks are due on each lot that is bought from another member, also where he cannot use it himself.
+    """
+    return ContractMembers(members, tariff, block_lots, charge=charge)

@@ -33,7 +33,7 @@ from wattle.engine.events import (
     TariffPublished,
 )
 from wattle.engine.gate import Product
-from wattle.ledger.fees import net_tariff
+from wattle.ledger.fees import LOCAL_KWH, ticks_on
 from wattle.market.mechanism import ANSWERS, MECHANISMS
 from wattle.runtime.rounds import followers, negotiators, round_events, signers
 from wattle.runtime.world import World
@@ -182,7 +182,7 @@ def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:
         return negotiators(world.participants, world.limits["buy"], world.limits["sell"], world.most, float(penalty))
     block_lots = getattr(product.mechanism, "block_lots", None)
     if block_lots is not None:
-        return signers(world.participants, net_tariff(world.tariff, world.charges), int(block_lots))
+        return signers(world.participants, world.tariff, int(block_lots), ticks_on(world.charges, LOCAL_KWH))
     asks = any(entry.bids == ANSWERS for entry in MECHANISMS if entry.cls is type(product.mechanism))
     if asks and world.curve == "logarithmic":
         return followers(world.participants, world.limits["buy"], world.most)

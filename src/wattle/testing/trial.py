@@ -26,6 +26,9 @@ from wattle.testing.generators import Case
 ROUNDS_MAX = 1000
 """As many rounds as an engine allows a product that says nothing else."""
 
+CELLS_MAX = 200_000
+"""So many pairs of an order and a quote are looked at together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -84,32 +87,36 @@ def run(rule: Mechanism, case: Case, memory: Memory | None = None) -> Outcome:
 def answers(case: Case, quotes: Quotes, first_id: int) -> Orders:
     """Return each order at its best quote, if it is worth that; ids go on from `first_id` in the order of ids."""
     orders = case.orders
-    if len(quotes) == 0:
+    if len(quotes) == 0 or len(orders) == 0:
         return Orders.empty()
-    worth = values(case, orders)
     quotes = quotes.take(np.argsort(quotes.interval, kind="stable"))
     first, stop = (np.searchsorted(quotes.interval, orders.interval, side) for side in ("left", "right"))
-    rows: list[int] = []
-    partners: list[int] = []
-    for row in np.argsort(orders.id, kind="stable"):
-        here = slice(first[row], stop[row])  # the quotes of its interval; many books have thousands of them
-        if first[row] == stop[row]:
-            continue
-        buys = orders.side[row] == BUY
-        asked, other = (quotes.buyer, quotes.seller) if buys else (quotes.seller, quotes.buyer)
-        asked, other = asked[here], other[here]
-        mine = (quotes.zone[here] == orders.zone[row]) & ((asked == orders.participant[row]) | (asked == -1))
-        mine &= (orders.partner[row] == -1) | (other == orders.partner[row]) | (other == -1)
-        places = np.flatnonzero(mine)
-        if places.size == 0:
-            continue
-        price = quotes.price[here][places]
-        best = int(np.argmin(price) if buys else np.argmax(price))
-        if orders.side[row] * (worth[row] - price[best]) >= 0:
-            rows.append(int(row))
-            partners.append(int(other[places[best]]))
-    answered = orders.take(np.array(rows, np.int64))
-    return answered.replace(id=first_id + np.arange(len(rows)), partner=np.array(partners, np.int64))
+    best = np.full(len(orders), -1)
+    rows = np.argsort(first, kind="stable")
+    for part in np.array_split(rows, -(-rows.size * len(quotes) // CELLS_MAX)):
+        best[part] = _best_quotes(orders, part, quotes, slice(first[part].min(initial=0), stop[part].max(initial=0)))
+    rank = np.argsort(orders.id, kind="stable")
+    there = rank[best[rank] >= 0]
+    fits = orders.side[there] * (values(case, orders)[there] - quotes.price[best[there]]) >= 0
+    there = there[fits]
+    chosen = best[there]
+    partner = np.where(orders.side[there] == BUY, quotes.seller[chosen], quotes.buyer[chosen])
+    return orders.take(there).replace(id=first_id + np.arange(there.size), partner=partner)
+
+
+def _best_quotes(orders: Orders, rows: I64, quotes: Quotes, here: slice) -> I64:
+    """Return the best quote for each row of the orders among the quotes `here`; -1 where none is for it."""
+    side, who, partner, interval, zone = (
+        column[rows, None] for column in (orders.side, orders.participant, orders.partner, orders.interval, orders.zone)
+    )
+    asked = np.where(side == BUY, quotes.buyer[here], quotes.seller[here])
+    other = np.where(side == BUY, quotes.seller[here], quotes.buyer[here])
+    mine = (quotes.interval[here] == interval) & (quotes.zone[here] == zone) & ((asked == who) | (asked == -1))
+    mine &= (partner == -1) | (other == partner) | (other == -1)
+    if mine.size == 0:
+        return np.full(rows.size, -1)
+    place = np.argmin(np.where(mine, side * quotes.price[here], np.iinfo(np.int64).max), axis=1)
+    return np.where(mine[np.arange(rows.size), place], here.start + place, -1)
 
 
 def values(case: Case, orders: Orders) -> I64:

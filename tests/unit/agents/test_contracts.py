@@ -16,7 +16,7 @@ from wattle.core.tables import Quotes, Trades
 BLOCK, ME, TARIFF = 10, 20, Tariff.flat(300, 50)
 
 members = st.builds(
-    lambda first, slope, capacity, passed, handling, errors: ContractMembers(
+    lambda first, slope, capacity, passed, handling, charge, errors: ContractMembers(
         np.array([ME], np.int32),
         TARIFF,
         BLOCK,
@@ -25,6 +25,7 @@ members = st.builds(
         capacity=capacity,
         throughput=passed,
         handling=float(handling),
+        charge=float(charge),
         errors=np.array(errors, np.int64)[:, None],
     ),
     st.integers(20, 350),
@@ -32,6 +33,7 @@ members = st.builds(
     st.sampled_from([0, 0, 25, 60]),
     st.sampled_from([0, 0, 20, 50]),
     st.integers(0, 40),
+    st.sampled_from([0, 0, 40]),
     st.lists(st.integers(-25, 25), min_size=1, max_size=4),
 )
 needs = st.integers(-45, 45)
@@ -103,7 +105,7 @@ def test_the_bundle_is_the_best_of_all(member, need, upstream, downstream):
 
     def surplus(ups, downs):
         x = BLOCK * (len(ups) - len(downs))
-        money = sum(downstream[n] - member.handling for n in downs) - sum(upstream[n] for n in ups)
+        money = sum(downstream[n] - member.handling for n in downs) - sum(upstream[n] + member.charge for n in ups)
         return known(member, x, need)[0] + BLOCK * money
 
     best = max(
@@ -155,6 +157,16 @@ def test_a_generator_a_supplier_and_a_prosumer():
     assert chosen(home, 25, [299, 290, 280], [])[0] == {1, 2}  # half of the third block is worth 300, half 50
     assert chosen(home, 25, [170, 170, 170], [])[0] == {0, 1, 2}
     assert chosen(home, -25, [], [60, 51, 170])[1] == {0, 2}  # to sell five lots that one lacks costs 300 each
+
+
+def test_a_charge_is_due_on_lots_that_one_cannot_use_too():
+    """Two blocks for a need of 15: half of the second is resold at 50, and all of it costs the charge."""
+    home = ContractMembers(np.array([ME], np.int32), TARIFF, BLOCK, charge=40.0)
+    assert chosen(home, 15, [135, 135], [])[0] == {0, 1}
+    assert chosen(home, 15, [135, 136], [])[0] == {0}
+    assert [chosen(home, 15, [price], [])[0] for price in (260, 261)] == [{0}, set()]
+    assert home.respond(Call("contracts", 0, 1), View(np.array([[15]]))).limit.tolist() == [260]
+    assert chosen(home, -10, [], [50])[1] == {0}  # who sells pays no charge
 
 
 def test_a_forward_stage_hedges_between_scenarios():

@@ -137,6 +137,18 @@ def test_who_pays_in_is_said() -> None:
     assert notes[1].startswith("Under trade-reduction the market operator keeps ")
 
 
+def test_nobody_pays_more_for_signing_contracts_whose_blocks_do_not_fit() -> None:
+    """Blocks are larger than what many homes need in a quarter of an hour, and there are charges on local energy."""
+    text = TEXT.replace("days = 40", "days = 1\nhomes = 30")
+    text += '[[product]]\nmechanism = "contract-network"\nblock_lots = 300\n'
+    text += '[[charge]]\nname = "local network"\non = "local-kwh"\nper_kwh = "0.04"\n'
+    scenario = parse_scenario(text, "charged.toml")
+    world = build_world(scenario, Path())
+    alone, signed = (run_rule(world, scenario, Rule("rule", part)).result for part in ((), scenario.product))
+    assert signed.shared.sum() > 0
+    assert (signed.cost <= alone.cost).all()
+
+
 @pytest.mark.parametrize("mechanism", ["stackelberg", "shared-facility", "price-adjustment"])
 def test_members_answer_prices_by_the_curve_of_the_scenario(mechanism: str) -> None:
     """Curves change what is traded, and money and energy close under each."""
