@@ -67,7 +67,7 @@ def _auctions_of(rule: UniformAuction | PayAsBidAuction, what: str, quick: bool)
     context, rows, costs = Context(), [], {}
     for orders in (10**4, 10**5, 10**6) if quick else (10**4, 10**5, 10**6, 10**7):
         one = book(orders)
-        times = 5 if orders >= 10**6 else 20
+        times = 9 if orders >= 10**6 else 20
         found = []
         for _ in range(times + 1):  # in turns, so that a busy machine slows both down; the first one compiles
             seconds = _once(lambda one=one: rule.step(None, one, context))
