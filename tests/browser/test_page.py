@@ -33,6 +33,18 @@ def test_it_opens_offline_and_draws_everything(page, village):
     assert page.texts("#notes-list li") == list(village.notes)
 
 
+WIDTHS = """(() => {
+    const width = (what) => document.querySelector(`#hero-chart ${what}`).getBoundingClientRect().width;
+    return [width(".mark-area path"), width(".mark-rule line")];
+})()"""
+
+
+def test_every_day_has_its_place_below_the_headline(page):
+    """The last day is drawn too: the area of the sun is as wide as the line below it."""
+    area, line = page.run(WIDTHS)
+    assert area == pytest.approx(line, abs=2)
+
+
 def test_the_content_policy_holds(page):
     page.run(
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.broken = 1'}))"

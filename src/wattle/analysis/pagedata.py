@@ -53,20 +53,27 @@ def period_text(comparison: Comparison) -> str:
     return f"in {days:g} day{'' if days == 1 else 's'}"
 
 
+NEARLY_ALL = 0.75
+"""So many of the rules that bring anything may be marked as the best of a column."""
+
+
 def best_rules(found: Sequence[dict[str, Index]]) -> dict[str, list[int]]:
     """Return, for each column of the table, the numbers of the rules with the best value as printed.
 
-    None is marked where a column has no better direction, or where no community (rule 0) is as good.
+    None is marked where a column has no better direction, where no community (rule 0) is as good, or where nearly all
+    rules are: a mark on every row tells nothing.
     """
     best: dict[str, list[int]] = {}
+    most = len(found) - 1 if len(found) <= 4 else NEARLY_ALL * (len(found) - 1)
     for column in HEADLINE:
         values = {i: index[column.key].value for i, index in enumerate(found)}
         known = {i: round(value, column.digits) for i, value in values.items() if value is not None}
         best[column.key] = []
         if column.better and known:
             top = (max if column.better == "more" else min)(known.values())
-            if known.get(0) != top:
-                best[column.key] = [i for i, value in known.items() if value == top]
+            reach = [i for i, value in known.items() if value == top]
+            if known.get(0) != top and len(reach) <= most:
+                best[column.key] = reach
     return best
 
 

@@ -34,7 +34,7 @@ WIDE, ROOMY = 100, 112  # characters
 def comparison_table(comparison: Comparison, width: int = WIDE) -> Table:
     """Return the rules side by side; below 100 columns of text the less important ones are left out and named.
 
-    Bold marks the best value of a column, unless doing nothing is as good.
+    Bold marks the best value of a column, unless doing nothing or nearly every rule is as good.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

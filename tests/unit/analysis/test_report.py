@@ -167,6 +167,14 @@ def test_best_values(village):
     assert all(round(found_of(village)[i]["saving_total"].value) == round(top) for i in best["saving_total"])
 
 
+def test_what_nearly_all_rules_reach_is_not_marked(village):
+    none, rule = found_of(village)[:2]
+    other = rule | {"saving_total": replace(rule["saving_total"], value=rule["saving_total"].value / 2)}
+    assert pagedata.best_rules([none, rule, rule, rule])["saving_total"] == [1, 2, 3]
+    assert pagedata.best_rules([none, rule, rule, rule, other])["saving_total"] == [1, 2, 3]
+    assert pagedata.best_rules([none, rule, rule, rule, rule])["saving_total"] == []
+
+
 def test_money_text():
     assert pagedata.money_text(1234.5, "EUR") == "€1,234"
     assert pagedata.money_text(Fraction(-1, 1000), "EUR", 2) == "€0.00"

@@ -161,7 +161,10 @@ export function dayPrice(points, at) {
 /** The whole run, day by day, in kWh: where the village's own sun went. */
 export function skyline(rows) {
   const parts = PARTS.filter((part) => part !== "imported");
-  const values = rows.flatMap((row) => parts.map((part, place) => ({ day: row.day, part, place, kwh: row[part] })));
+  const end = { ...rows[rows.length - 1], day: rows.length }; // the last day is as wide as the others
+  const values = [...rows, end].flatMap((row) =>
+    parts.map((part, place) => ({ day: row.day, part, place, kwh: row[part] })),
+  );
   const tips = rows.map((row) => ({ day: row.day, next: row.day + 1, ...row.texts }));
   const x = {
     field: "day",
