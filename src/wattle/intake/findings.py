@@ -69,6 +69,8 @@ CODES: dict[str, str] = {
     "meter-repeated": "two places name the same meter",
     "meter-missing": "a member has no meter",
     "meter-conflict": "a member has a two-way meter beside a one-way meter",
+    "place-missing": "a member has no place although others have one",
+    "source-unknown": "the source of a member's energy is not a known word",
 }
 """Every code that a finding may carry, with its meaning."""
 

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from wattle.core.tables import SOURCES
 from wattle.intake.csvtable import CsvTable, load_bytes, read_table
 from wattle.intake.findings import Findings, InputError, suggest
 from wattle.intake.readings import Kind, Meter
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.,][0-9]{1,15})?")
 _GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+
+METRES = "whole metres such as -250"
+PLACE_M = 10_000_000
+"""No two members of a community are further apart than a quarter of the earth is round."""
 
 METER_COLUMNS: dict[str, Kind] = {
     "consumption_meter": "consumption",
@@ -34,6 +39,9 @@ COLUMNS: dict[str, str] = {
     "priority": "rank in a priority key, 1 is served first",
     "limit_buy_ct": "highest price the member pays for local energy, ct/kWh",
     "limit_sell_ct": "lowest price the member takes for local energy, ct/kWh",
+    "east_m": "where the member lives: metres east of a point that is the same for all",
+    "north_m": "metres north of that point",
+    "source": f"what the member feeds in comes from: {', '.join(SOURCES[1:])}; empty: unknown",
 }
 """Every column that members.csv may have, with its meaning. Only `member` and one meter column are needed."""
 
@@ -50,6 +58,9 @@ class Member:
     limit_buy_ct: Fraction | None = None
     limit_sell_ct: Fraction | None = None
     row: int = 0
+    east_m: int | None = None
+    north_m: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ def read_members(path: str | Path) -> Members:
     rows = [_Row(table, places, line, findings) for line in range(len(table.row))]
     members = tuple(_member(row) for row in rows)
     _refuse_repeated(rows, members, findings)
+    _refuse_without_place(rows, members)
     findings.raise_if_any()
     return Members(members, file.name, file.sha256)
 
@@ -156,6 +168,11 @@ class _Row:
             return None
         return number
 
+    def whole(self, column: str, expected: str, least: int, most: int) -> int | None:
+        """Return the whole number in a cell, None if it is empty."""
+        number = self.number(column, expected, lambda number: number.denominator == 1 and least <= number <= most)
+        return None if number is None else int(number)
+
 
 def _member(row: _Row) -> Member:
     """Return the member of a row; what is wrong with it goes to the findings."""
@@ -170,17 +187,27 @@ def _member(row: _Row) -> Member:
         message = f"member {member} has a two-way meter beside a one-way meter; keep one kind"
         row.refuse("meter-conflict", message, "meter", "either meter, or consumption_meter and feed_in_meter")
     price = "ct/kWh as a decimal such as 12.5"
-    priority = row.number("priority", "a whole number from 1", lambda number: number >= 1 and number.denominator == 1)
+    priority = row.whole("priority", "a whole number from 1", 1, 10**15)
     return Member(
         member,
         row.text("name") or member,
         meters,
         row.number("share", "a number of 0 or more", lambda number: number >= 0),
-        int(priority) if priority is not None else None,
+        priority,
         row.number("limit_buy_ct", price, _any),
         row.number("limit_sell_ct", price, _any),
         int(row.table.row[row.line]),
+        row.whole("east_m", METRES, -PLACE_M, PLACE_M),
+        row.whole("north_m", METRES, -PLACE_M, PLACE_M),
+        _source(row),
     )
+
+
+def _source(row: _Row) -> str | None:
+    text = row.text("source")
+    if text and text not in SOURCES[1:]:
+        row.refuse("source-unknown", "no such source is known", "source", suggest(text, SOURCES[1:]))
+    return text or None
 
 
 def _any(number: Fraction) -> bool:
@@ -201,3 +228,17 @@ def _refuse_repeated(rows: list[_Row], members: tuple[Member, ...], findings: Fi
                 message = f"the meter also stands in row {first_meter[meter.id]}; a meter belongs to one member"
                 row.refuse("meter-repeated", message, columns[meter.kind], "each meter once")
             first_meter.setdefault(meter.id, member.row)
+
+
+def _refuse_without_place(rows: list[_Row], members: tuple[Member, ...]) -> None:
+    """Refuse members without a place beside others who have one, and sources without places.
+
+    A rule that looks at distances needs all of them; a place that is taken for nought would be a neighbour of everyone.
+    """
+    if all(member.east_m is None and member.north_m is None and member.source is None for member in members):
+        return
+    for row, member in zip(rows, members, strict=True):
+        for column in ("east_m", "north_m"):
+            if getattr(member, column) is None and not row.text(column):
+                message = f"{column} of member {member.id} is missing; give every member a place, or none, nor sources"
+                row.refuse("place-missing", message, column, METRES)

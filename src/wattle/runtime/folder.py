@@ -21,7 +21,7 @@ import numpy as np
 from wattle.core.checks import REASONS, InputError, ensure
 from wattle.core.columns import I64
 from wattle.core.messages import Tariff
-from wattle.core.tables import FIRST_MEMBER, Readings
+from wattle.core.tables import FIRST_MEMBER, SOURCES, Profiles, Readings
 from wattle.core.units import Units
 from wattle.engine.engine import Engine
 from wattle.engine.events import (
@@ -35,6 +35,7 @@ from wattle.engine.events import (
 )
 from wattle.engine.gate import Product
 from wattle.engine.replay import replay
+from wattle.intake.members import Member
 from wattle.ledger.accounts import BOOKS, CODES
 from wattle.ledger.postings import tally
 from wattle.runtime.collect import Collector
@@ -113,11 +114,27 @@ def world_of(scenario: Scenario, units: Units, book: MeterBook) -> World:
         charges=charges,
         limits=_limits(scenario, units, charges, book),
         curve=scenario.limits.curve,
+        profiles=_profiles(book.members.members),
         preferences=preferences_of(scenario, units, book.members.ids),
         listed={
             "shares": {each.id: each.share for each in members if each.share is not None},
             "ranks": {each.id: each.priority for each in members if each.priority is not None},
         },
+    )
+
+
+def _profiles(members: tuple[Member, ...]) -> Profiles:
+    """Return place and source of members who have a place; all of them deliver what they promise."""
+    if any(each.east_m is None or each.north_m is None for each in members):
+        return Profiles.empty()  # the reader has seen to it that nobody has a place then
+    return Profiles.from_lists(
+        {
+            "participant": [FIRST_MEMBER + number for number in range(len(members))],
+            "east_m": [each.east_m for each in members],
+            "north_m": [each.north_m for each in members],
+            "source": [SOURCES.index(each.source or SOURCES[0]) for each in members],
+            "reliability": [1000] * len(members),
+        }
     )
 
 

@@ -395,7 +395,7 @@ def test_message_names_place_value_and_what_to_do(desk: Any, name: str) -> None:
 def test_every_code_for_meter_files_occurs() -> None:
     elsewhere = {
         "settings", "no-files", "no-meters", "file-missing", "file-unreadable", "file-too-large", "meter-repeated",
-        "member-repeated", "meter-missing", "meter-conflict",
+        "member-repeated", "meter-missing", "meter-conflict", "place-missing", "source-unknown",
     }  # fmt: skip
     assert {finding[0] for case in CASES.values() for finding in case[3]} == set(CODES) - elsewhere
 

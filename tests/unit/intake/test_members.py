@@ -57,6 +57,8 @@ def test_excel_file_in_windows_encoding(tmp_path: Path) -> None:
 
 
 HEAD = "member,name,consumption_meter,feed_in_meter,meter,share,priority,limit_buy_ct,limit_sell_ct\n"
+PLACED = "member,meter,east_m,north_m,source\n"
+METRES = "whole metres such as -250"
 COUNT = "a whole number from 1"
 PRICE = "ct/kWh as a decimal such as 12.5"
 WEIGHT = "a number of 0 or more"
@@ -145,6 +147,33 @@ BAD: dict[str, tuple[str, list[tuple[str, int, str, str, str]]]] = {
         "member,meter\n",
         [("file-empty", 1, "", "", "")],
     ),
+    "place in kilometres": (
+        PLACED + "anna,AT001,1.5,0,sun\n",
+        [("value-not-number", 2, "east_m", "1.5", METRES)],
+    ),
+    "place beyond the earth": (
+        PLACED + "anna,AT001,10000001,-10000001,\n",
+        [
+            ("value-not-number", 2, "east_m", "10000001", METRES),
+            ("value-negative", 2, "north_m", "-10000001", METRES),
+        ],
+    ),
+    "one without a place": (
+        PLACED + "anna,AT001,10,0,sun\nbert,AT002,,,\n",
+        [("place-missing", 3, "east_m", "", METRES), ("place-missing", 3, "north_m", "", METRES)],
+    ),
+    "half a place": (
+        "member,meter,east_m\nanna,AT001,10\n",
+        [("place-missing", 2, "north_m", "", METRES)],
+    ),
+    "source without a place": (
+        "member,meter,source\nanna,AT001,sun\n",
+        [("place-missing", 2, "east_m", "", METRES), ("place-missing", 2, "north_m", "", METRES)],
+    ),
+    "source that is not known": (
+        PLACED + "anna,AT001,10,0,Sun\n",
+        [("source-unknown", 2, "source", "Sun", "sun")],
+    ),
     "two faults": (
         HEAD + "anna,,AT001,,,x,y,,\n",
         [("value-not-number", 2, "priority", "y", COUNT), ("value-not-number", 2, "share", "x", WEIGHT)],
@@ -168,7 +197,11 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_every_column_of_the_table_is_read(tmp_path: Path) -> None:
-    assert HEAD.strip().split(",") == list(COLUMNS)
+    assert HEAD.strip().split(",") + PLACED.strip().split(",")[2:] == list(COLUMNS)
     member = read(tmp_path, HEAD + "anna,Anna,AT001,AT002,,1,2,3,4\n").members[0]
     assert (member.name, member.share, member.priority) == ("Anna", 1, 2)
     assert (member.limit_buy_ct, member.limit_sell_ct) == (3, 4)
+    assert (member.east_m, member.north_m, member.source) == (None, None, None)
+    anna, bert = read(tmp_path, PLACED + "anna,AT001,0,-25,heat and power\nbert,AT002,7,8,\n").members
+    assert (anna.east_m, anna.north_m, anna.source) == (0, -25, "heat and power")
+    assert (bert.east_m, bert.north_m, bert.source) == (7, 8, None)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from wattle.core.checks import InputError
+from wattle.core.tables import SOURCES
+from wattle.runtime.compare import Rule, run_rule
 from wattle.runtime.folder import JOURNAL, open_folder, settle_folder
 from wattle.runtime.newfolder import make_folder
+from wattle.runtime.runfolder import open_run, write_run
 from wattle.runtime.verify import verify_folder
 
 HEAD = "time;M001 kWh;M002 kWh;M003 kWh;M004 kWh\n"
@@ -174,6 +178,30 @@ def test_key_from_the_table_of_members(street: Path) -> None:
     folder, done, _ = settle_folder(street, silent)
     assert done.collector is not None
     assert folder.products[0].mechanism.shares == {8: 0, 9: 125, 10: 75}  # type: ignore[attr-defined]
+
+
+def test_the_near_neighbour_gets_the_sun_that_is_scarce(street: Path, tmp_path: Path) -> None:
+    """Places in members.csv reach the rule, are kept by a run of the folder, and are read from there again."""
+    text = (street / "community.toml").read_text(encoding="utf-8")
+    text = text.replace('mechanism = "dynamic-key"', 'mechanism = "preference-lists"\nper_km_ct_per_kwh = "5"')
+    text = re.sub(r"(?m)^price_per_kwh.*$", "", text)
+    (street / "community.toml").write_text(text, encoding="utf-8")
+    bought = {}
+    for near, far in (("ben", "clara"), ("clara", "ben")):
+        meters = {"ben": "M003", "clara": "M004"}
+        rows = ("anna,M001,M002,0,0,sun", f"{near},{meters[near]},,30,40,", f"{far},{meters[far]},,-3000,4000,")
+        table = "member,consumption_meter,feed_in_meter,east_m,north_m,source\n" + "\n".join(rows) + "\n"
+        (street / "members.csv").write_text(table, encoding="utf-8")
+        folder, _ = open_folder(street)
+        world = folder.world
+        assert world.profiles.source.tolist() == [SOURCES.index("sun"), 0, 0]
+        assert world.profiles.east_m.tolist() == [0, 30, -3000]
+        done = run_rule(world, folder.scenario, Rule("lists", folder.scenario.product))
+        bought[near] = dict(zip(world.members, done.result.bought.tolist(), strict=True))
+        write_run(tmp_path / near, text, folder.scenario, world, [Rule("lists", folder.scenario.product)], [done])
+        assert open_run(tmp_path / near).world.profiles == world.profiles
+    assert bought["ben"]["ben"] > bought["clara"]["ben"]
+    assert bought["clara"]["clara"] > bought["ben"]["clara"]
 
 
 def test_member_names_with_strange_letters_make_safe_pages(street: Path) -> None:
