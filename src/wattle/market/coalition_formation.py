@@ -104,9 +104,12 @@ def form(market: Market) -> tuple[I64, I64]:
     book = (market.bid, market.ask, market.surplus, market.quantity, market.owner)
     if market.bid.size:
         size = market.members.size
-        scratch = [np.zeros(length, np.int64) for length in (size, size, size, market.quantity.size)]
-        _merge_and_split(*book, partition, *scratch, lots)
-        _trade_near(*book, partition, scratch[-1], scratch[0], lots)
+        buyer = market.owner[market.bid]
+        by_buyer = np.argsort(buyer, kind="stable")
+        starts = np.searchsorted(buyer[by_buyer], np.arange(size + 1))
+        gain, trial, group, left = (np.zeros(length, np.int64) for length in (size, size, size, market.quantity.size))
+        _merge_and_split(*book, by_buyer, starts, partition, gain, trial, group, left, lots, lots.copy())
+        _trade_near(*book, partition, left, gain, lots)
     return partition, lots
 
 
@@ -207,6 +210,43 @@ def _trade_near(
         lots[pair] = moved
 
 
+@kernel("r8 r8 r8 r8 r8 w8")
+def _rows_within(group: Any, ask: Any, owner: Any, by_buyer: Any, buyer_starts: Any, rows: Any) -> Any:
+    """Write down the pairs of which both members are in a group, nearest first; return their number."""
+    found = 0
+    for member in range(group.size):
+        if group[member] >= 0:
+            for place in range(buyer_starts[member], buyer_starts[member + 1]):
+                if group[owner[ask[by_buyer[place]]]] >= 0:
+                    rows[found] = by_buyer[place]
+                    found += 1
+    rows[:found].sort()
+    return found
+
+
+@kernel("r8 i r8 r8 r8 r8 r8 r8 w8 w8")
+def _trade_rows(
+    rows: Any, count: Any, bid: Any, ask: Any, surplus: Any, quantity: Any, owner: Any, group: Any, left: Any, gain: Any
+) -> None:
+    """Trade these pairs where both members are in the same group; set the gains of members in groups."""
+    for member in range(group.size):
+        if group[member] >= 0:
+            gain[member] = 0
+    for place in range(count):
+        left[bid[rows[place]]] = quantity[bid[rows[place]]]
+        left[ask[rows[place]]] = quantity[ask[rows[place]]]
+    for place in range(count):
+        pair = rows[place]
+        buyer, seller = owner[bid[pair]], owner[ask[pair]]
+        moved = min(left[bid[pair]], left[ask[pair]])
+        if moved > 0 and group[buyer] == group[seller]:
+            left[bid[pair]] -= moved
+            left[ask[pair]] -= moved
+            half = surplus[pair] // 2
+            gain[seller] += moved * half
+            gain[buyer] += moved * (surplus[pair] - half)
+
+
 @kernel("r8 r8 w8")
 def _accept(group: Any, trial: Any, gain: Any) -> Any:
     """Take over the gains of the trial if nobody in it loses and somebody gains."""
@@ -224,12 +264,15 @@ def _accept(group: Any, trial: Any, gain: Any) -> Any:
     return better
 
 
-@kernel("r8 r8 r8 r8 r8 w8 w8 w8 w8 w8 w8")
+@kernel("r8 r8 r8 r8 r8 r8 r8 w8 w8 w8 w8 w8 w8 w8")
 def _merge_and_split(
-    bid: Any, ask: Any, surplus: Any, quantity: Any, owner: Any, partition: Any,
-    gain: Any, trial: Any, group: Any, left: Any, lots: Any,
+    bid: Any, ask: Any, surplus: Any, quantity: Any, owner: Any, by_buyer: Any, buyer_starts: Any, partition: Any,
+    gain: Any, trial: Any, group: Any, left: Any, lots: Any, rows: Any,
 ) -> None:  # fmt: skip
-    """Merge and split until neither is accepted; begins with everybody alone."""
+    """Merge and split until neither is accepted; begins with everybody alone.
+
+    `by_buyer` are the pairs of each member as a buyer, nearest first, from `buyer_starts` on.
+    """
     size = partition.size
     for member in range(size):  # whoever buys and sells trades with himself first
         group[member] = member
@@ -242,27 +285,36 @@ def _merge_and_split(
                     continue
                 for member in range(size):
                     group[member] = 0 if partition[member] == one or partition[member] == other else -1
-                _trade_near(bid, ask, surplus, quantity, owner, group, left, trial, lots)
+                count = _rows_within(group, ask, owner, by_buyer, buyer_starts, rows)
+                apart = False  # without a pair across, nobody would gain or lose
+                for place in range(count):
+                    apart |= partition[owner[bid[rows[place]]]] != partition[owner[ask[rows[place]]]]
+                if not apart:
+                    continue
+                _trade_rows(rows, count, bid, ask, surplus, quantity, owner, group, left, trial)
                 if _accept(group, trial, gain):
                     changed = True
                     for member in range(size):
                         if partition[member] == other:
                             partition[member] = one
         for one in range(size):
-            if partition[one] == one and _split(
-                bid, ask, surplus, quantity, owner, partition, gain, trial, group, left, lots, one
-            ):
-                changed = True
+            if partition[one] == one:
+                for member in range(size):
+                    group[member] = 0 if partition[member] == one else -1
+                count = _rows_within(group, ask, owner, by_buyer, buyer_starts, rows)
+                changed |= _split(
+                    rows, count, bid, ask, surplus, quantity, owner, partition, gain, trial, group, left, one
+                )
         if not changed:
             break
 
 
-@kernel("r8 r8 r8 r8 r8 w8 w8 w8 w8 w8 w8 i")
+@kernel("r8 i r8 r8 r8 r8 r8 w8 w8 w8 w8 w8 i")
 def _split(
-    bid: Any, ask: Any, surplus: Any, quantity: Any, owner: Any, partition: Any,
-    gain: Any, trial: Any, group: Any, left: Any, lots: Any, name: Any,
+    rows: Any, count: Any, bid: Any, ask: Any, surplus: Any, quantity: Any, owner: Any, partition: Any,
+    gain: Any, trial: Any, group: Any, left: Any, name: Any,
 ) -> Any:  # fmt: skip
-    """Try the splits of one coalition in two; tells whether one was accepted."""
+    """Try the splits of one coalition, whose pairs are `rows`, in two; tells whether one was accepted."""
     inside = np.flatnonzero(partition == name)
     size = inside.size
     if size < 2:
@@ -272,13 +324,11 @@ def _split(
     for number in range(tries):
         if not every and number % size > number // size:
             continue  # each pair once; i, i stands for one member
-        for member in range(partition.size):
-            group[member] = -1
         for place in range(size):
             alone = place == number // size or place == number % size
             apart = ((number + 1) >> place) & 1 == 1 if every else alone
             group[inside[place]] = 1 if apart else 0
-        _trade_near(bid, ask, surplus, quantity, owner, group, left, trial, lots)
+        _trade_rows(rows, count, bid, ask, surplus, quantity, owner, group, left, trial)
         if _accept(group, trial, gain):
             names = np.full(2, partition.size, np.int64)
             for place in range(size):
