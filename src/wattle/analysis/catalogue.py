@@ -91,7 +91,7 @@ _ALL = (
         "shared_energy",
         "Shared between members",
         "kWh",
-        "sum over t of the energy traded between members",
+        "sum over t of (I_ref - I): what members buy less from the utility",
         "Italian decree CACER 2023 (energia condivisa)",
     ),
     Definition("energy_balance", "Utility exchange avoided", "%", "1 - sum(I + E) / sum(I_ref + E_ref)", ZHOU),
@@ -111,7 +111,7 @@ _ALL = (
         "%",
         "sum((p - f) q) / sum((r - f) q): 0 % is feed-in, 100 % is retail",
     ),
-    Definition("liquidity", "Shared, of what could be", "%", "traded / tradable"),
+    Definition("liquidity", "Shared, of what could be", "%", "shared / tradable"),
     Definition(
         "concentration",
         "Concentration of sellers",

@@ -9,8 +9,8 @@ from pathlib import Path
 from wattle.analysis.metrics import indices
 from wattle.analysis.report import write_comparison_csv, write_page
 from wattle.core.checks import InputError
-from wattle.runtime.compare import Finished, Rule, compared
-from wattle.runtime.parallel import LeftOut, run_in_processes, run_side_by_side
+from wattle.runtime.compare import Finished, LeftOut, Rule, compared, unfit_for
+from wattle.runtime.parallel import run_side_by_side
 from wattle.runtime.results import Comparison
 from wattle.runtime.runfolder import add_file, write_run
 from wattle.runtime.world import build_world
@@ -33,6 +33,7 @@ def execute(
     progress: Progress,
     *,
     left_out: Mapping[str, str] | None = None,
+    leave_out: bool = False,
     workers: int | None = None,
 ) -> Comparison:
     """Run all rules, write the run into `folder` and return the comparison.
@@ -41,8 +42,9 @@ def execute(
     ----------
     text : the scenario as TOML, kept in the run.
     source : folder in which the scenario's file names are looked up.
-    left_out : rules that were not even tried, with the reason. If it is given, rules that cannot use the members'
-        orders are left out too instead of ending the run, and the rules are sorted by what they save.
+    left_out : rules that are not even to be tried, with the reason. If it is given, the rules are sorted by what they
+        save.
+    leave_out : leave rules out that cannot use what these members send, instead of ending the run; one must be left.
     workers : processes to run the rules in; default: threads for few rules, a process on each core for many.
     """
     rules = [_located(rule, source) for rule in rules]
@@ -50,20 +52,22 @@ def execute(
         raise InputError("a rule is named twice; each rule of a comparison needs its own name")
     progress("members", 0, 1)
     world = build_world(scenario, source)
+    unfit = dict(left_out or {})
+    if leave_out:
+        unfit |= {rule.name: reason for rule in rules if (reason := unfit_for(rule))}
+        rules = [rule for rule in rules if rule.name not in unfit]
     for rule in rules:  # a wrong parameter must stop the run before the work begins
         for part in rule.products:
             world.product(part)
-    notes: list[str] = []
-    if left_out is None and workers is None:
-        finished = run_side_by_side(world, scenario, rules, progress)
-    else:
-        found = run_in_processes(world, scenario, rules, progress, workers=workers, leave_out=left_out is not None)
-        unfit = dict(left_out or {}) | {each.rule.name: each.reason for each in found if isinstance(each, LeftOut)}
-        notes = [f"{LEFT_OUT}{name}: {reason}." for name, reason in sorted(unfit.items())]
-        pairs = [(rule, done) for rule, done in zip(rules, found, strict=True) if isinstance(done, Finished)]
-        if left_out is not None:
-            pairs[1:] = sorted(pairs[1:], key=lambda pair: int(pair[1].result.cost.sum()))
-        rules, finished = [rule for rule, _ in pairs], [done for _, done in pairs]
+    found = run_side_by_side(world, scenario, rules, progress, workers=workers, leave_out=leave_out)
+    unfit |= {each.rule.name: each.reason for each in found if isinstance(each, LeftOut)}
+    notes = [f"{LEFT_OUT}{name}: {reason}." for name, reason in sorted(unfit.items())]
+    pairs = [(rule, done) for rule, done in zip(rules, found, strict=True) if isinstance(done, Finished)]
+    if unfit and len(pairs) < 2:  # only the reference is left
+        raise InputError("\n".join(f"{name}: {reason}" for name, reason in sorted(unfit.items())))
+    if left_out is not None:
+        pairs[1:] = sorted(pairs[1:], key=lambda pair: int(pair[1].result.cost.sum()))
+    rules, finished = [rule for rule, _ in pairs], [done for _, done in pairs]
     progress("page", 1, 1)
     plain = compared(world, scenario, [done.result for done in finished], str(folder))
     plain = replace(plain, notes=(*plain.notes, *notes))

@@ -14,7 +14,7 @@ import numpy as np
 from wattle.analysis import fairness, formulas
 from wattle.analysis.catalogue import CATALOGUE, HEADLINE, Definition
 from wattle.analysis.formulas import Floats
-from wattle.runtime.results import Comparison, Index, RuleResult
+from wattle.runtime.results import Comparison, Index, RuleResult, taken_over
 
 __all__ = ["CATALOGUE", "HEADLINE", "Definition", "by_key", "indices"]
 
@@ -61,7 +61,8 @@ class _Case:
     reference: RuleResult
     cur: str
     gain: Floats  # [N] currency
-    shared: Floats  # [T] kWh, likewise the next three
+    shared: Floats  # [T] kWh that members took over from each other, likewise the next four
+    traded: Floats
     imported: Floats
     exported: Floats
     tradable: Floats  # min(what members inject, what members draw)
@@ -81,7 +82,8 @@ def _case(comparison: Comparison, rule: RuleResult) -> _Case:
         reference=reference,
         cur=units.currency,
         gain=units.money_float(np.asarray(reference.cost) - np.asarray(rule.cost)),
-        shared=kwh(rule.shared),
+        shared=kwh(taken_over(rule, reference)),
+        traded=kwh(rule.shared),
         imported=kwh(rule.imported),
         exported=kwh(rule.exported),
         tradable=np.minimum(kwh(reference.imported), kwh(reference.exported)),
@@ -210,14 +212,15 @@ def _power(case: _Case) -> Iterator[Found]:
 
 
 def _market(case: _Case) -> Iterator[Found]:
-    weight, price = case.shared, 100 * case.price
+    weight, price = case.traded, 100 * case.price
     tradable, shared = float(case.tradable.sum()), float(case.shared.sum())
-    nothing = "" if shared else "No energy was shared."
+    nothing = "" if weight.any() else "No energy was shared."
     sold = case.comparison.units.kwh_float(case.rule.sold)
-    paid = {f"paid for local energy [{case.cur}]": float((case.price * weight).sum()), "local energy [kWh]": shared}
+    traded = {"local energy [kWh]": float(weight.sum())}
+    paid = {f"paid for local energy [{case.cur}]": float((case.price * weight).sum()), **traded}
     yield "mean_local_price", formulas.mean_price(price, weight), paid, nothing
     dispersion = formulas.price_dispersion(price, weight)
-    yield "price_dispersion", dispersion, {"local energy [kWh]": shared}, nothing
+    yield "price_dispersion", dispersion, traded, nothing
     means = {
         "mean local price p [ct/kWh]": formulas.mean_price(price, weight) or 0.0,
         "mean feed-in price then f [ct/kWh]": formulas.mean_price(100 * case.feed_in, weight) or 0.0,

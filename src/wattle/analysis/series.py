@@ -17,7 +17,7 @@ import numpy as np
 
 from wattle.core.columns import I64
 from wattle.core.timegrid import TimeGrid
-from wattle.runtime.results import Comparison
+from wattle.runtime.results import Comparison, taken_over
 
 POINTS_MAX = 40_000
 """Longer runs are summed up to at most this many points for the page; the results themselves keep every interval."""
@@ -99,15 +99,20 @@ def pack(comparison: Comparison) -> tuple[dict[str, object], str]:
         parts = added_up(energy, size)
         return packer.add(np.where(parts > 0, np.rint(whole / np.maximum(parts, 1)).astype(np.int64), -1))
 
-    rules = [
-        {
-            "shared": put(rule.shared),
-            "price": mean(rule.price, rule.shared),
-            "imported": put(rule.imported + rule.shared - base.imported),
-            "exported": put(rule.exported + rule.shared - base.exported),
+    rules = []
+    for rule in comparison.rules:
+        shared = np.maximum(0, taken_over(rule, base))
+        columns = {
+            "imported": rule.imported + shared - base.imported,
+            "exported": rule.exported + shared - base.exported,
         }
-        for rule in comparison.rules
-    ]
+        rules.append(
+            {
+                "shared": put(shared),
+                "price": mean(rule.price, rule.shared),
+                **{name: put(column) for name, column in columns.items()},
+            }
+        )
     common = {
         "load": put(comparison.load),
         "sun": put(comparison.sun),

@@ -169,7 +169,10 @@ def _execute(
         rules = rules_of(scenario, mechanisms)
     folder = empty_folder(out) if out is not None else free_folder(RUNS, name)
     with progress_bar() as tell:
-        comparison = execute(scenario, text, path.parent, rules, folder, tell, left_out=left_out, workers=workers)
+        comparison = execute(
+            scenario, text, path.parent, rules, folder, tell,
+            left_out=left_out, leave_out=bool(mechanisms), workers=workers,
+        )  # fmt: skip
     _print(comparison)
     _summary(comparison, folder)
     _show(folder / PAGE, open_page)

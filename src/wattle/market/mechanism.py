@@ -60,6 +60,7 @@ METERED = "after delivery"
 LIMITS = "limit orders"  # a quantity, and the most (or least) that a lot may cost
 ANSWERS = "answers to quotes"  # what a member wants at the quoted prices, from a curve that stays with him
 SCHEDULES = "schedules"  # what a member with devices wants in every interval of the gate, chosen as a whole
+CAPACITY = "storage capacity"  # like limit orders, but a lot is room in a battery
 MONEY = "sums of money"  # quantity x limit is spent, whatever it buys; the limit is no ceiling of the price
 """How a rule reads what members send: its bidding format."""
 
@@ -112,7 +113,7 @@ def mechanism(
 
     `source` names paper or standard; `when` says at what moment the rule usually runs: `GATE` on orders before
     delivery, `METERED` on metered positions after it. A `Continuous` rule of `GATE` may be used with `ARRIVAL` too.
-    `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES` or `MONEY`.
+    `bids` is the bidding format: `LIMITS`, `ANSWERS`, `SCHEDULES`, `CAPACITY` or `MONEY`.
     """
     register = MECHANISMS.register(name, claims=frozenset(claims), source=source, when=when, bids=bids)
 

@@ -14,7 +14,7 @@ from wattle.core.messages import Clearing, Context, Memory
 from wattle.core.tables import Orders
 from wattle.market.auction_one_sided import called
 from wattle.market.auction_truthful import without_marginal
-from wattle.market.mechanism import BUDGET_BALANCED, EXACT, INDIVIDUALLY_RATIONAL, SEPARABLE, mechanism
+from wattle.market.mechanism import BUDGET_BALANCED, CAPACITY, EXACT, INDIVIDUALLY_RATIONAL, SEPARABLE, mechanism
 
 
 @mechanism(
@@ -22,6 +22,7 @@ from wattle.market.mechanism import BUDGET_BALANCED, EXACT, INDIVIDUALLY_RATIONA
     claims={BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, EXACT},
     source="Tushar et al. 2016, IEEE Transactions on Smart Grid 7(3); "
     "Tushar et al. 2020, IEEE Transactions on Smart Grid 11(4), reference 32",
+    bids=CAPACITY,
 )
 @dataclass(frozen=True)
 class StorageAuction:

@@ -16,32 +16,25 @@ from wattle.ledger.accounts import BILL_LINE_OF, BOOKS, CODES, MONEY
 from wattle.ledger.postings import tally
 
 
-@kernel("r4 r4 r4 r8 r8 i r8 i w8 w8 w8 w8")
+@kernel("r4 r4 r4 r8 r8 i r8 i w8 w8 w8 w8 w8 w8 w8 w8")
 def _add_trades(
     interval: Any, buyer: Any, seller: Any, quantity: Any, price: Any, first: Any, period: Any, accounts: Any,
-    lots: Any, value: Any, bought: Any, sold: Any,
+    shared: Any, value: Any, imported: Any, exported: Any, bought: Any, sold: Any, from_utility: Any, to_utility: Any,
 ) -> Any:  # fmt: skip
     for row in range(interval.size):
-        time = interval[row] - first
-        lots[time] += quantity[row]
-        value[time] += quantity[row] * price[row]
-        bought[period[time] * accounts + buyer[row]] += quantity[row]
-        sold[period[time] * accounts + seller[row]] += quantity[row]
-
-
-@kernel("r4 r4 r4 r8 i r8 i w8 w8 w8 w8")
-def _add_utility_trades(
-    interval: Any, buyer: Any, seller: Any, quantity: Any, first: Any, period: Any, accounts: Any,
-    imported: Any, exported: Any, bought: Any, sold: Any,
-) -> Any:  # fmt: skip
-    for row in range(interval.size):
-        time = interval[row] - first
+        time, lots = interval[row] - first, quantity[row]
+        buys, sells = period[time] * accounts + buyer[row], period[time] * accounts + seller[row]
         if seller[row] == UTILITY:
-            imported[time] += quantity[row]
-            bought[period[time] * accounts + buyer[row]] += quantity[row]
+            imported[time] += lots
+            from_utility[buys] += lots
+        elif buyer[row] == UTILITY:
+            exported[time] += lots
+            to_utility[sells] += lots
         else:
-            exported[time] += quantity[row]
-            sold[period[time] * accounts + seller[row]] += quantity[row]
+            shared[time] += lots
+            value[time] += lots * price[row]
+            bought[buys] += lots
+            sold[sells] += lots
 
 
 class Collector:
@@ -89,16 +82,13 @@ class Collector:
             self.lines[period[0]] += effect.lines
         else:
             tally(effect.postings, effect.first, period, self.lines, self.bought.shape[1])
-        local, utility, accounts = effect.local, effect.utility, self.bought.shape[1]
-        _add_trades(
-            local.interval, local.buyer, local.seller, local.quantity, local.buy_price, effect.first, period, accounts,
-            self.shared[span], self._value[span], self.bought.reshape(-1), self.sold.reshape(-1),
-        )  # fmt: skip
-        self.trades += len(local)
-        _add_utility_trades(
-            utility.interval, utility.buyer, utility.seller, utility.quantity, effect.first, period, accounts,
-            self.imported[span], self.exported[span], self.from_utility.reshape(-1), self.to_utility.reshape(-1),
-        )  # fmt: skip
+        for trades in (effect.local, effect.utility):  # a rule may also deal with the utility itself
+            _add_trades(
+                trades.interval, trades.buyer, trades.seller, trades.quantity, trades.buy_price, effect.first, period,
+                self.bought.shape[1], self.shared[span], self._value[span], self.imported[span], self.exported[span],
+                *(table.reshape(-1) for table in (self.bought, self.sold, self.from_utility, self.to_utility)),
+            )  # fmt: skip
+        self.trades += len(effect.local)
 
     @property
     def price(self) -> I64:

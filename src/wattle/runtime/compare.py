@@ -13,13 +13,13 @@ import numpy as np
 from wattle.core.checks import REASONS, InputError, ensure
 from wattle.core.tables import FIRST_MEMBER, MARKET_OPERATOR
 from wattle.engine.gate import Product
-from wattle.ledger.accounts import MONEY as MONEY_BOOK
-from wattle.market.mechanism import MECHANISMS, MONEY, SCHEDULES
+from wattle.ledger.accounts import MONEY
+from wattle.market.mechanism import MECHANISMS
 from wattle.runtime.collect import Collector
 from wattle.runtime.results import Comparison, RuleResult
 from wattle.runtime.simulate import months, simulate
 from wattle.runtime.world import World
-from wattle.scenario.build import limit_range
+from wattle.scenario.build import UNFIT, limit_range
 from wattle.scenario.plugins import find_mechanism, load_mechanisms
 from wattle.scenario.schema import ProductSection, Scenario
 
@@ -48,6 +48,14 @@ class Finished:
     collector: Collector
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A rule that cannot run on these members, and why."""
+
+    rule: Rule
+    reason: str
+
+
 def rules_of(scenario: Scenario, mechanisms: Sequence[str] = ()) -> tuple[Rule, ...]:
     """Return the reference and then the rules to compare.
 
@@ -66,11 +74,10 @@ def rules_of(scenario: Scenario, mechanisms: Sequence[str] = ()) -> tuple[Rule, 
     return reference, *rules
 
 
-UNFIT = {
-    MONEY: "reads bids as sums of money, and the members of a scenario name limits",
-    SCHEDULES: "decides when energy is used, and here the readings are given",
-}
-"""Why rules with some bidding formats cannot run on the members of a scenario."""
+def unfit_for(rule: Rule) -> str | None:
+    """Return why the members of a scenario cannot follow a rule by its bidding format; None if they can."""
+    formats = (find_mechanism(part.mechanism).bids for part in rule.products)
+    return next((f"the rule {UNFIT[bids]}" for bids in formats if bids in UNFIT), None)
 
 
 def every_rule(scenario: Scenario) -> tuple[tuple[Rule, ...], dict[str, str]]:
@@ -80,7 +87,9 @@ def every_rule(scenario: Scenario) -> tuple[tuple[Rule, ...], dict[str, str]]:
     """
     load_mechanisms()
     fit = [entry.name for entry in MECHANISMS if entry.bids not in UNFIT]
-    return rules_of(scenario, fit), {entry.name: UNFIT[entry.bids] for entry in MECHANISMS if entry.bids in UNFIT}
+    return rules_of(scenario, fit), {
+        entry.name: f"the rule {UNFIT[entry.bids]}" for entry in MECHANISMS if entry.bids in UNFIT
+    }
 
 
 def run_rule(
@@ -100,9 +109,29 @@ def run_rule(
     )
 
 
+def tried(
+    world: World,
+    scenario: Scenario,
+    rule: Rule,
+    progress: Callable[[int, int], None] | None = None,
+    leave_out: bool = False,
+) -> Finished | LeftOut:
+    """Run one rule; one that cannot use the members' orders raises `InputError`, or is left out with the reason."""
+    try:
+        return run_rule(world, scenario, rule, progress)
+    except InputError as problem:
+        if not leave_out:
+            raise
+        return LeftOut(rule, str(problem).removeprefix(f"{rule.name}: "))
+
+
 def run_rules(
-    world: World, scenario: Scenario, rules: Sequence[Rule], progress: Callable[[str, int, int], None] | None = None
-) -> list[Finished]:
+    world: World,
+    scenario: Scenario,
+    rules: Sequence[Rule],
+    progress: Callable[[str, int, int], None] | None = None,
+    leave_out: bool = False,
+) -> list[Finished | LeftOut]:
     """Run rules side by side on the cores of this machine; results come in the order of the rules.
 
     `progress` is told the rule, the intervals done over all rules, and the intervals in all. The kernels let other
@@ -110,17 +139,18 @@ def run_rules(
     """
     done = dict.fromkeys(range(len(rules)), 0)
 
-    def work(number: int) -> Finished:
+    def work(number: int) -> Finished | LeftOut:
         def tell(count: int, total: int) -> None:
             done[number] = count
             if progress is not None:
                 progress(rules[number].name, sum(done.values()), len(rules) * total)
 
-        return run_rule(world, scenario, rules[number], tell)
+        found = first[number]
+        return found if isinstance(found, LeftOut) else tried(world, scenario, rules[number], tell, leave_out)
 
+    # One after the other, so that no kernel is compiled twice at the same time.
     first_day = world.part(max(1, 86_400 // world.grid.step_s))
-    for rule in rules:  # one after the other, so that no kernel is compiled twice at the same time
-        run_rule(first_day, scenario, rule)
+    first = [tried(first_day, scenario, rule, None, leave_out) for rule in rules]
     with ThreadPoolExecutor(max_workers=min(len(rules), os.cpu_count() or 1, 4)) as pool:
         return list(pool.map(work, range(len(rules))))
 
@@ -157,7 +187,7 @@ def _result(
         money_error=money_error,
         state_hash=state_hash,
         seconds=seconds,
-        operator_pays=int(collector.lines[:, MONEY_BOOK, :, MARKET_OPERATOR].sum()),
+        operator_pays=int(collector.lines[:, MONEY, :, MARKET_OPERATOR].sum()),
     )
 
 

@@ -11,11 +11,9 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any
 
-from wattle.core.checks import InputError
-from wattle.runtime.compare import Finished, Rule, run_rule, run_rules
+from wattle.runtime.compare import Finished, LeftOut, Rule, run_rules, tried
 from wattle.runtime.world import World
 from wattle.scenario.schema import Scenario
 
@@ -26,22 +24,22 @@ THREADS_UP_TO = 8
 _HERE: dict[str, Any] = {}  # of a worker: the world, the scenario, and where it says how far it is
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A rule that cannot run on these members, and why."""
-
-    rule: Rule
-    reason: str
-
-
 def run_side_by_side(
-    world: World, scenario: Scenario, rules: Sequence[Rule], progress: Progress | None = None
-) -> list[Finished]:
-    """Run rules on the cores of this machine: few of them in threads, which start at once, many in processes."""
-    if len(rules) <= THREADS_UP_TO:
-        return run_rules(world, scenario, rules, progress)
-    found = run_in_processes(world, scenario, rules, progress)
-    return [each for each in found if isinstance(each, Finished)]
+    world: World,
+    scenario: Scenario,
+    rules: Sequence[Rule],
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+    leave_out: bool = False,
+) -> list[Finished | LeftOut]:
+    """Run rules on the cores of this machine: few of them in threads, which start at once, many in processes.
+
+    `workers` asks for so many processes. The rest is as in `run_in_processes`.
+    """
+    if workers is None and len(rules) <= THREADS_UP_TO:
+        return run_rules(world, scenario, rules, progress, leave_out)
+    return run_in_processes(world, scenario, rules, progress, workers=workers, leave_out=leave_out)
 
 
 def run_in_processes(
@@ -96,10 +94,7 @@ def _begin(world: World, scenario: Scenario, told: Any) -> None:
 
 def _work(number: int, rule: Rule, leave_out: bool) -> Finished | LeftOut:
     world, scenario, told = _HERE["world"], _HERE["scenario"], _HERE["told"]
-    try:
-        run_rule(world.part(max(1, 86_400 // world.grid.step_s)), scenario, rule)
-        return run_rule(world, scenario, rule, lambda count, _: told.put((number, count)))
-    except InputError as problem:
-        if not leave_out:
-            raise
-        return LeftOut(rule, str(problem).removeprefix(f"{rule.name}: "))
+    first = tried(world.part(max(1, 86_400 // world.grid.step_s)), scenario, rule, None, leave_out)
+    if isinstance(first, LeftOut):
+        return first
+    return tried(world, scenario, rule, lambda count, _: told.put((number, count)), leave_out)

@@ -68,6 +68,14 @@ class RuleResult:
     indices: tuple[Index, ...] = ()
 
 
+def taken_over(rule: RuleResult, reference: RuleResult) -> I64:
+    """Return the energy in lots [T] that members took over from each other: what they buy less from the utility.
+
+    It is what they traded, unless somebody traded more than he could use or had: the utility takes or brings the rest.
+    """
+    return reference.imported - rule.imported
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Several rules on the same members and the same readings."""

@@ -47,6 +47,7 @@ def verify_run(
         for done, rule, noted in zip(
             run_side_by_side(run.world, run.scenario, run.rules, progress), run.rules, manifest["rules"], strict=True
         ):
+            assert isinstance(done, Finished)  # nothing is left out here
             found += _compared(run, rule, noted, done)
     except (WattleError, ValueError, KeyError, EOFError, OSError) as problem:
         found.append(Problem(", ".join(changed) or "run", 0, f"cannot be computed again: {problem}"))

@@ -24,7 +24,7 @@ from wattle.core.units import PRICE_MAX, Units, exact
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, Charge, ticks_on
-from wattle.market.mechanism import GATE, Claim, Continuous
+from wattle.market.mechanism import CAPACITY, GATE, MONEY, SCHEDULES, Claim, Continuous
 from wattle.scenario.schema import ProductSection, Scenario
 
 _PAYEE = {
@@ -101,6 +101,14 @@ def preferences_of(scenario: Scenario, units: Units, members: tuple[str, ...]) -
     return Preferences(who, other, np.array(list(rows.values()), np.int64))
 
 
+UNFIT = {
+    MONEY: "reads bids as sums of money, and the members of a scenario name limits",
+    SCHEDULES: "decides when energy is used, and here the readings are given",
+    CAPACITY: "sells room in batteries, and the members of a scenario order energy",
+}
+"""Why rules with some bidding formats cannot run on the members of a scenario."""
+
+
 def product_of(
     part: ProductSection,
     units: Units,
@@ -117,6 +125,8 @@ def product_of(
 
     try:
         entry = find_mechanism(part.mechanism)
+        if entry.bids in UNFIT:
+            raise InputError(f"the rule {UNFIT[entry.bids]}")
         settings = {key: _filled(part, key, value, members, demand, listed) for key, value in part.parameters().items()}
         ids = {name: FIRST_MEMBER + number for number, name in enumerate(members)}
         parameters: Mapping[str, Any] = mechanism_parameters(entry, settings, units, ids)

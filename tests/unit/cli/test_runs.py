@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wattle.market.mechanism import MECHANISMS
-from wattle.runtime.compare import UNFIT
+from wattle.scenario.build import UNFIT
 from wattle.scenario.plugins import load_mechanisms
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "140", "CI": "true"}

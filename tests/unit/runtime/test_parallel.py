@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wattle.core.checks import InputError
-from wattle.runtime.compare import Finished, Rule, rules_of, run_rules
-from wattle.runtime.parallel import LeftOut, run_in_processes
+from wattle.runtime.compare import Finished, LeftOut, Rule, rules_of, run_rules
+from wattle.runtime.parallel import run_in_processes
 from wattle.runtime.world import build_world
 from wattle.scenario.load import parse_scenario
 from wattle.scenario.schema import ProductSection

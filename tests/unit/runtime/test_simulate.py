@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import wattle.runtime.simulate as simulation
+from wattle.analysis.metrics import by_key, indices
 from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
 from wattle.engine.events import Cleared, Effect, Settled
 from wattle.ledger.accounts import MONEY
 from wattle.runtime.compare import Rule, compared, rules_of, run_rule
+from wattle.runtime.results import taken_over
 from wattle.runtime.simulate import left_over, replay_block, simulate
 from wattle.runtime.world import build_world
 from wattle.scenario.load import parse_scenario
@@ -147,6 +149,14 @@ def test_nobody_pays_more_for_signing_contracts_whose_blocks_do_not_fit() -> Non
     alone, signed = (run_rule(world, scenario, Rule("rule", part)).result for part in ((), scenario.product))
     assert signed.shared.sum() > 0
     assert (signed.cost <= alone.cost).all()
+    # What is bought and resold does not count as shared: never more than what some have to spare and others need.
+    kept = taken_over(signed, alone)
+    assert (kept <= np.minimum(alone.imported, alone.exported)).all()
+    assert (kept == alone.exported - signed.exported).all()
+    assert 0 < kept.sum() < signed.shared.sum()
+    found = by_key(indices(compared(world, scenario, [alone, signed]), signed))
+    for key in ("liquidity", "allocative_efficiency", "value_tapping"):
+        assert 0 < found[key].value <= 100
 
 
 @pytest.mark.parametrize("mechanism", ["stackelberg", "shared-facility", "price-adjustment"])

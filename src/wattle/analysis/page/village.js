@@ -150,7 +150,7 @@ export function showMoment() {
 const MOMENT_FORMULAS = {
   load: "sum over members of consumption behind and at the meter",
   sun: "sum over members of own generation",
-  shared: "sum over members of energy bought from other members under the rule",
+  shared: "energy that members buy less from the utility than without a community",
   imported: "sum over members of (drawn from the grid - bought from members)",
   exported: "sum over members of (fed into the grid - sold to members)",
   price: "energy-weighted mean of what buyers pay for local energy",
