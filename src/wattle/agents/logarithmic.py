@@ -18,7 +18,7 @@ import numpy as np
 from wattle.agents.cohort import View, quotes_taken
 from wattle.core.checks import ensure
 from wattle.core.columns import F64, I32, I64
-from wattle.core.messages import Call
+from wattle.core.messages import Call, Tariff
 from wattle.core.segments import cells
 from wattle.core.tables import ANYONE, Orders
 
@@ -42,11 +42,15 @@ class LogarithmicMembers:
     k / (unit + E) for one who has E lots to sell, rounded up to a tick; k / unit for a buyer, rounded down. Asked at
     prices, each takes the best quote that his first lot allows (of equals the first) and answers with what he then
     trades, to the nearest whole lot; the limit of such an order is the price that was quoted.
+
+    Where there is a `tariff`, the utility is always an alternative: nobody buys above its retail price, which is to be
+    given less the charges on local energy, and nobody sells below its feed-in price.
     """
 
     members: I32
     k: F64
     unit: F64
+    tariff: Tariff | None = None
 
     def __post_init__(self) -> None:
         ensure(bool((self.k > 0).all()) and bool((self.unit > 0).all()), "k and unit of each member must be above 0")
@@ -57,6 +61,9 @@ class LogarithmicMembers:
         buys, k, unit = lots > 0, self.k[who], self.unit[who]
         has = np.maximum(-lots, 0)
         first = np.where(buys, np.floor(k / unit), np.ceil(k / (unit + has))).astype(np.int64)
+        if self.tariff is not None:
+            retail, feed_in = self.tariff.at(time + np.int32(call.first))
+            first = np.where(buys, np.minimum(first, retail), np.maximum(first, feed_in))
         if call.round == 0:
             return self._orders(call, time, who, lots, first, np.full(who.size, ANYONE, np.int32))
         price, partner, good = quotes_taken(call, self.members, view.expected, first)

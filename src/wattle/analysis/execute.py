@@ -66,7 +66,7 @@ def execute(
     if unfit and len(pairs) < 2:  # only the reference is left
         raise InputError("\n".join(f"{name}: {reason}" for name, reason in sorted(unfit.items())))
     if left_out is not None:
-        pairs[1:] = sorted(pairs[1:], key=lambda pair: int(pair[1].result.cost.sum()))
+        pairs[1:] = sorted(pairs[1:], key=lambda pair: _costs(pair[1]))
     rules, finished = [rule for rule, _ in pairs], [done for _, done in pairs]
     progress("page", 1, 1)
     plain = compared(world, scenario, [done.result for done in finished], str(folder))
@@ -78,6 +78,11 @@ def execute(
     write_comparison_csv(comparison, folder / "comparison.csv")
     add_file(folder, "comparison.csv")
     return comparison
+
+
+def _costs(done: Finished) -> int:
+    """Return what all members pay, and what the market operator pays in for them, in cash."""
+    return int(done.result.cost.sum()) + max(0, done.result.operator_pays)
 
 
 def _located(rule: Rule, source: Path) -> Rule:

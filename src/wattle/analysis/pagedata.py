@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattle.analysis import series
-from wattle.analysis.catalogue import CATALOGUE, HEADLINE, LETTERS
+from wattle.analysis.catalogue import CATALOGUE, HEADLINE, LETTERS, Column
 from wattle.analysis.metrics import by_key, indices
 from wattle.analysis.pareto import choices
 from wattle.core.columns import I64
@@ -53,6 +54,21 @@ def period_text(comparison: Comparison) -> str:
     return f"in {days:g} day{'' if days == 1 else 's'}"
 
 
+SMALL = 100
+"""Sums of money below this are printed with cents."""
+
+
+def table_columns(found: Sequence[dict[str, Index]]) -> tuple[Column, ...]:
+    """Return the columns of the table; totals that are small have cents, so that rules can be told apart."""
+    small = all(abs(index["saving_total"].value or 0.0) < SMALL for index in found)
+    return tuple(replace(column, digits=2) if small and column.key == "saving_total" else column for column in HEADLINE)
+
+
+def paid_in(comparison: Comparison) -> list[float]:
+    """Return what the market operator pays in under each rule, in currency: savings that members do not make."""
+    return [max(0.0, float(comparison.units.money(rule.operator_pays))) for rule in comparison.rules]
+
+
 NEARLY_ALL = 0.75
 """So many of the rules that bring anything may be marked as the best of a column."""
 
@@ -65,7 +81,7 @@ def best_rules(found: Sequence[dict[str, Index]]) -> dict[str, list[int]]:
     """
     best: dict[str, list[int]] = {}
     most = len(found) - 1 if len(found) <= 4 else NEARLY_ALL * (len(found) - 1)
-    for column in HEADLINE:
+    for column in table_columns(found):
         values = {i: index[column.key].value for i, index in enumerate(found)}
         known = {i: round(value, column.digits) for i, value in values.items() if value is not None}
         best[column.key] = []
@@ -77,13 +93,16 @@ def best_rules(found: Sequence[dict[str, Index]]) -> dict[str, list[int]]:
     return best
 
 
-def first_choice(found: Sequence[dict[str, Index]]) -> int:
-    """Return the rule that the page shows first: most saved, then fewest who pay more, then the fairest."""
+def first_choice(found: Sequence[dict[str, Index]], paid: Sequence[float]) -> int:
+    """Return the rule that the page shows first: most saved, then fewest who pay more, then the fairest.
+
+    What the market operator has `paid` in under a rule does not count as saved.
+    """
 
     def rank(i: int) -> tuple[float, float, float]:
         index = found[i]
         return (
-            round(index["saving_total"].value or 0, 2),
+            round((index["saving_total"].value or 0) - paid[i], 2),
             -(index["losers_share"].value or 0),
             index["jain"].value or 0,
         )
@@ -94,22 +113,28 @@ def first_choice(found: Sequence[dict[str, Index]]) -> int:
 def result_sentences(comparison: Comparison, found: Sequence[dict[str, Index]]) -> tuple[str, str]:
     """Return the result in one sentence, and what else a reader should know in two or three."""
     currency = comparison.units.currency
-    totals = [index["saving_total"].value or 0.0 for index in found]
-    top = first_choice(found)
+    paid = paid_in(comparison)
+    totals = [(index["saving_total"].value or 0.0) - outside for index, outside in zip(found, paid, strict=True)]
+    top = first_choice(found, paid)
+    digits = 0 if totals[top] >= SMALL else 2
     if round(totals[top], 2) <= 0:
         return "Sharing saves the village nothing here.", "Every rule costs at least as much as everyone alone."
-    headline = f"Sharing saves the village {money_text(totals[top], currency)} {period_text(comparison)}."
+    headline = f"Sharing saves the village {money_text(totals[top], currency, digits)} {period_text(comparison)}."
     share = found[top]["saving_share"].value
-    parts = [] if share is None else [f"That is {share:.1f} % of all bills."]
-    equal = [i for i, total in enumerate(totals) if i and abs(total - totals[top]) < max(1.0, 0.001 * totals[top])]
+    parts = [] if share is None or paid[top] else [f"That is {share:.1f} % of all bills."]
+    equal = [i for i, total in enumerate(totals) if i and abs(total - totals[top]) < max(0.005, 0.001 * totals[top])]
     medians = [found[i]["saving_median"].value or 0.0 for i in equal]
     names = [rule.rule for rule in comparison.rules]
     if len(equal) > 1:
-        low, high = money_text(min(medians), currency), money_text(max(medians), currency)
+        digits = 0 if max(medians) >= SMALL / 10 else 2
+        low, high = money_text(min(medians), currency, digits), money_text(max(medians), currency, digits)
         who = "All rules" if len(equal) == len(names) - 1 else f"{len(equal)} of the {len(names) - 1} rules"
         parts.append(f"{who} reach it; they differ in who gets it: the median member saves {low} to {high}.")
     else:
-        parts.append(f"It is reached by “{names[top]}”; the median member saves {money_text(medians[0], currency)}.")
+        parts.append(
+            f"It is reached by “{names[top]}”; the median member saves "
+            f"{money_text(medians[0], currency, 0 if medians[0] >= SMALL / 10 else 2)}."
+        )
     losing = [i for i in range(1, len(found)) if found[i]["losers_share"].value]
     if not losing:
         parts.append("Nobody pays more than alone under any rule.")
@@ -168,9 +193,9 @@ def page_data(comparison: Comparison) -> tuple[dict[str, Any], str]:
         "demand": comparison.demand.tolist(),
         "generation": comparison.generation.tolist(),
         "lines": [[key, name, LINE_FORMULAS.get(key, "")] for key, name in BILL_LINES],
-        "columns": [[c.key, c.group, c.heading, c.digits, c.better] for c in HEADLINE],
+        "columns": [[c.key, c.group, c.heading, c.digits, c.better] for c in table_columns(keyed)],
         "best": best_rules(keyed),
-        "first": first_choice(keyed),
+        "first": first_choice(keyed, paid_in(comparison)),
         "pareto": {choice.fairness: list(choice.rules) for choice in choices(keyed)},
         "catalogue": {
             key: [d.label, d.unit.format(cur=units.currency), d.formula, d.source] for key, d in CATALOGUE.items()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
-from wattle.analysis.catalogue import HEADLINE, Column
+from wattle.analysis.catalogue import Column
 from wattle.analysis.metrics import by_key
-from wattle.analysis.pagedata import SIGNS, best_rules, period_text, with_indices
+from wattle.analysis.pagedata import SIGNS, best_rules, first_choice, paid_in, period_text, table_columns, with_indices
 from wattle.analysis.pareto import choices
 from wattle.runtime.results import Comparison, Index
 
@@ -43,7 +44,7 @@ def comparison_table(comparison: Comparison, width: int = WIDE) -> Table:
     found = [by_key(indices) for indices in with_indices(comparison)]
     best = best_rules(found)
     left_out = NARROW_WITHOUT if width < WIDE else ()
-    columns = [column for column in HEADLINE if column.key not in left_out]
+    columns = [column for column in table_columns(found) if column.key not in left_out]
     sign = SIGNS.get(comparison.units.currency, comparison.units.currency).strip()
     table = Table(
         title=Text(f"What sharing saves {period_text(comparison)}, against everyone alone"),
@@ -76,6 +77,15 @@ def unbeaten_sentence(comparison: Comparison) -> str:
         return "No rule brings a gain that could be shared fairly or unfairly."
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return f"No rule both brings more welfare and shares it more evenly (Jain) than {listed}."
+
+
+def example(comparison: Comparison) -> str:
+    """Return options of `wattle explain` that show a trade in the best rule: who bought most, when most was traded."""
+    found = [by_key(indices) for indices in with_indices(comparison)]
+    rule = comparison.rules[first_choice(found, paid_in(comparison))]
+    member = comparison.members[int(rule.bought.argmax())]
+    named = f" --rule {shlex.quote(rule.rule)}" if len(comparison.rules) > 2 else ""
+    return f"--member {shlex.quote(member)} --interval {int(rule.shared.argmax())}{named}"
 
 
 def _caption(left_out: tuple[str, ...]) -> str:

@@ -228,17 +228,18 @@ def _print(comparison: Comparison) -> None:
 
 def _summary(comparison: Comparison, folder: Path) -> None:
     from wattle.analysis.execute import LEFT_OUT
-    from wattle.analysis.table import unbeaten_sentence
+    from wattle.analysis.table import example, unbeaten_sentence
+    from wattle.runtime.compare import ALIKE, OPERATOR
 
     for note in comparison.notes:
-        if note.startswith(LEFT_OUT):
+        if note.startswith((LEFT_OUT, ALIKE)) or OPERATOR in note:
             typer.echo(note)
     if len(comparison.rules) > 2:
         typer.echo(unbeaten_sentence(comparison))
     errors = [rule for rule in comparison.rules if rule.energy_error or rule.money_error]
     closing = "closes exactly under every rule" if not errors else "DOES NOT CLOSE; please report this"
     typer.echo(f"Energy and money: {closing}.")
-    typer.echo(f"Why a number is what it is:  wattle explain {folder} --member {comparison.members[0]} --interval 0")
+    typer.echo(f"Why a number is what it is:  wattle explain {folder} {example(comparison)}")
     typer.echo(f"Is it still what was computed:  wattle verify {folder}")
 
 

@@ -210,9 +210,12 @@ def compared(world: World, scenario: Scenario, results: Sequence[RuleResult], ru
         feed_in=tariff.feed_in,
         rules=tuple(results),
         limits=world.limits,
-        notes=(*world.notes, *_notes(world, scenario), *_operator_notes(world, results)),
+        notes=(*world.notes, *_notes(world, scenario), *_operator_notes(world, results), *_alike(results)),
         run_name=run_name,
     )
+
+
+OPERATOR = " the market operator "
 
 
 def _operator_notes(world: World, results: Sequence[RuleResult]) -> list[str]:
@@ -222,8 +225,19 @@ def _operator_notes(world: World, results: Sequence[RuleResult]) -> list[str]:
         money = float(world.units.money(abs(result.operator_pays)))
         if round(money, 2):
             what = "pays in" if result.operator_pays > 0 else "keeps"
-            found.append(f"Under {result.rule} the market operator {what} {money:,.2f} {world.units.currency}.")
+            found.append(f"Under {result.rule}{OPERATOR}{what} {money:,.2f} {world.units.currency}.")
     return found
+
+
+ALIKE = "Alike here: "
+
+
+def _alike(results: Sequence[RuleResult]) -> list[str]:
+    """Say which rules give every member the same bill, to the last unit: on these members they are one rule."""
+    groups: dict[bytes, list[str]] = {}
+    for result in results[1:]:
+        groups.setdefault(result.cost.tobytes(), []).append(result.rule)
+    return [f"{ALIKE}{', '.join(names)}; every member has the same bill." for names in groups.values() if names[1:]]
 
 
 def _notes(world: World, scenario: Scenario) -> list[str]:

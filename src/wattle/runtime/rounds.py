@@ -75,14 +75,14 @@ def negotiators(members: I32, buy: I64, sell: I64, most: I64, penalty: float) ->
     return QuadraticMembers(members, a, buy.astype(np.float64), sell.astype(np.float64), penalty)
 
 
-def followers(members: I32, limit: I64, most: I64) -> LogarithmicMembers:
+def followers(members: I32, limit: I64, most: I64, tariff: Tariff | None = None) -> LogarithmicMembers:
     """Return members whose answers change bit by bit with the price, from their limits [N] in ticks.
 
     The limit is what a lot is worth to a member who has half of the `most` lots [N] that he may ever trade; the first
-    lot is worth half as much again, the last one three quarters.
+    lot is worth half as much again, the last one three quarters. Nobody accepts less than the utility's `tariff` gives.
     """
     worth, room = np.maximum(1, limit).astype(np.float64), np.maximum(1, most).astype(np.float64)
-    return LogarithmicMembers(members, 1.5 * worth * room, room)
+    return LogarithmicMembers(members, 1.5 * worth * room, room, tariff)
 
 
 def signers(members: I32, tariff: Tariff, block_lots: int, charge: int = 0) -> ContractMembers:

@@ -33,7 +33,7 @@ from wattle.engine.events import (
     TariffPublished,
 )
 from wattle.engine.gate import Product
-from wattle.ledger.fees import LOCAL_KWH, ticks_on
+from wattle.ledger.fees import LOCAL_KWH, net_tariff, ticks_on
 from wattle.market.mechanism import ANSWERS, MECHANISMS
 from wattle.runtime.rounds import followers, negotiators, round_events, signers
 from wattle.runtime.world import World
@@ -185,7 +185,8 @@ def members_for(product: Product, world: World, cohort: Cohort) -> Cohort:
         return signers(world.participants, world.tariff, int(block_lots), ticks_on(world.charges, LOCAL_KWH))
     asks = any(entry.bids == ANSWERS for entry in MECHANISMS if entry.cls is type(product.mechanism))
     if asks and world.curve == "logarithmic":
-        return followers(world.participants, world.limits["buy"], world.most)
+        outside = net_tariff(world.tariff, world.charges)
+        return followers(world.participants, world.limits["buy"], world.most, outside)
     return cohort
 
 

@@ -157,6 +157,27 @@ def test_the_sentence_names_rules_that_cost_members_money(village):
     assert "pay more than alone under “dynamic key”" in lead
 
 
+def test_what_the_operator_pays_in_is_not_called_saved(village):
+    """A rule that hands out money from outside is neither shown first nor in the headline."""
+    gift = int(village.rules[0].cost.sum()) // 10
+    size = len(village.members)
+    richer = replace(village.rules[1], cost=village.rules[1].cost - gift, operator_pays=gift * size, indices=())
+    paid = replace(village, rules=(*village.rules, richer))
+    found = [by_key(indices) for indices in pagedata.with_indices(paid)]
+    best = max(range(len(found)), key=lambda i: found[i]["saving_total"].value)
+    assert best == len(found) - 1
+    before = pagedata.first_choice(found_of(village), pagedata.paid_in(village))
+    assert pagedata.first_choice(found, pagedata.paid_in(paid)) == before
+    assert pagedata.result_sentences(paid, found)[0] == pagedata.result_sentences(village, found_of(village))[0]
+
+
+def test_small_totals_have_cents(village):
+    found = found_of(village)
+    assert pagedata.table_columns(found)[0].digits == 0
+    small = [index | {"saving_total": replace(index["saving_total"], value=7.12)} for index in found]
+    assert pagedata.table_columns(small)[0].digits == 2
+
+
 def test_best_values(village):
     best = pagedata.best_rules(found_of(village))
     assert best["mean_local_price"] == []  # no direction is better

@@ -13,7 +13,7 @@ from wattle.analysis.metrics import by_key, indices
 from wattle.core.tables import FIRST_MEMBER, UTILITY, Trades
 from wattle.engine.events import Cleared, Effect, Settled
 from wattle.ledger.accounts import MONEY
-from wattle.runtime.compare import Rule, compared, rules_of, run_rule
+from wattle.runtime.compare import ALIKE, Rule, compared, rules_of, run_rule
 from wattle.runtime.results import taken_over
 from wattle.runtime.simulate import left_over, replay_block, simulate
 from wattle.runtime.world import build_world
@@ -159,6 +159,16 @@ def test_nobody_pays_more_for_signing_contracts_whose_blocks_do_not_fit() -> Non
         assert 0 < found[key].value <= 100
 
 
+def test_rules_that_come_to_the_same_are_named() -> None:
+    scenario, world = village(1, "uniform-auction", "nested", "dynamic-key")
+    results = [
+        run_rule(world, scenario, rule).result for rule in rules_of(scenario, ("nested", "uniform-auction", "muda"))
+    ]
+    assert [note for note in compared(world, scenario, results).notes if note.startswith(ALIKE)] == [
+        f"{ALIKE}nested, uniform-auction; every member has the same bill."
+    ]
+
+
 @pytest.mark.parametrize("mechanism", ["stackelberg", "shared-facility", "price-adjustment"])
 def test_members_answer_prices_by_the_curve_of_the_scenario(mechanism: str) -> None:
     """Curves change what is traded, and money and energy close under each."""
@@ -170,5 +180,7 @@ def test_members_answer_prices_by_the_curve_of_the_scenario(mechanism: str) -> N
         result = run_rule(world, scenario, Rule(mechanism, scenario.product)).result
         assert (result.energy_error, result.money_error) == (0, 0)
         shared[curve] = result.shared.tolist()
+        alone = run_rule(world, scenario, Rule("alone", ())).result
+        assert (result.cost <= alone.cost).all()  # the utility is always there
     assert any(shared["logarithmic"])
     assert shared["fixed"] != shared["logarithmic"]

@@ -25,7 +25,8 @@ export function showSummary() {
   byId("rule-summary").textContent = rule.summary;
   fill(
     "tiles",
-    ...TILES.map(([key, text, digits]) => {
+    ...TILES.map(([key, text, whole]) => {
+      const digits = key.startsWith("saving") ? D.columns[0][3] : whole; // small sums have cents
       const found = index(shown.rule, key);
       const before = key === "self_sufficiency" && shown.rule ? `before: ${indexText(index(0, key), digits)}` : "";
       const mega = found.unit === "kWh" && found.value >= 10000;

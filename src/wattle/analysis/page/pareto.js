@@ -101,7 +101,7 @@ function scatter(values, label) {
   const x = {
     field: "x",
     type: "quantitative",
-    title: `${D.sign.trim()} of welfare ${D.period}`,
+    title: `${D.sign.trim()} of welfare ${D.period}: saved, or passed on in charges`,
     axis: { format: ",~f", grid: true, tickCount: 6 },
     scale: { nice: true, zero: true },
   };
