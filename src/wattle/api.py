@@ -6,8 +6,10 @@ The same mechanisms and the same double entry as in a simulation or in live oper
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from os import PathLike
+from os import PathLike, fspath
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,10 @@ from wattle.core.columns import I64
 from wattle.core.messages import Clearing, Context, Tariff
 from wattle.core.tables import ANY_PRICE, ANYONE, BUY, NO_ORDER, UTILITY, Orders, Trades
 from wattle.core.units import PRICE_MAX, Units, decimal_text, exact
-from wattle.market.mechanism import MECHANISMS, Mechanism
+from wattle.market.keys import KEYS
+from wattle.market.mechanism import ANSWERS, MECHANISMS, MONEY, SCHEDULES, Mechanism
+from wattle.market.posted import EqualIncrements
+from wattle.market.share import willing
 from wattle.runtime.book import Book, read_book
 from wattle.runtime.cleared import Result
 from wattle.scenario.plugins import find_mechanism, load_mechanisms, mechanism_parameters
@@ -35,6 +40,27 @@ _REFUSALS = {
         "or give --retail and --feed-in (retail_ct and feed_in_ct)"
     ),
     Reject.TOO_LARGE: "{rule}: quantity times price is too large to be counted exactly; take a larger lot or tick",
+}
+
+_SHARED_PRICE = (*KEYS, EqualIncrements)
+"""Rules at whose `price_ticks` everything trades; -1 stands for the middle of the utility's two prices."""
+
+_STANDS_ASIDE = "the last bid and the last offer that could trade stand aside in {rule}, and nobody else could trade"
+
+_NOBODY_WAITS = (
+    "orders come one after the other in {rule}, as they stand in the book, and none met one that it could trade with; "
+    "an order at any price does not wait"
+)
+
+_HOW_NOBODY_TRADES = {
+    "muda": "muda splits the members into two halves by chance, and here neither half could trade at the price of the "
+    "other; with few members it often ends so",
+    "bill-sharing": "only who accepts the utility's prices takes part in bill-sharing",
+    "order-book": _NOBODY_WAITS,
+    "call-then-continuous": _NOBODY_WAITS,
+    "huang-auction": _STANDS_ASIDE,
+    "storage-auction": _STANDS_ASIDE,
+    "trade-reduction": _STANDS_ASIDE,
 }
 
 
@@ -85,11 +111,10 @@ def clear_book(
     tariff = _tariff(retail_ct, feed_in_ct, units)
     _check_size(book, rule, tariff, units)
     _, answer = rule.step(None, book.orders, Context(tariff=tariff, rng=np.random.default_rng(0)))
-    if not isinstance(answer, Clearing):
-        raise InputError(
-            f"{name} answers with prices and asks its members again; a book alone cannot answer. "
-            "Run this rule in a scenario, where members do"
-        )
+    bids = next((entry.bids for entry in MECHANISMS if entry.cls is type(rule)), "")
+    # A rule that asks again says so first: what else it misses would not help here.
+    if not isinstance(answer, Clearing) or (bids in (ANSWERS, SCHEDULES) and answer.refused in _REFUSALS):
+        raise InputError(_asks_again(name, mechanism, bids))
     if answer.refused in _REFUSALS:
         raise InputError(_REFUSALS[answer.refused].format(rule=name))
     left = _left(book.orders, answer.trades)
@@ -98,7 +123,98 @@ def clear_book(
         backed = _backstop(book.orders, left, tariff)
         left = left - _left_by(book.orders, backed)
     trades = _in_order(Trades.concat(answer.trades, backed))
-    return Result(name, book, units, answer, trades, left, has_utility=tariff is not None)
+    notes: tuple[str, ...] = ()
+    if answer.refused is None:
+        market = _Market(name, rule, bids, book.orders, answer, tariff, units)
+        notes = market.no_price() if len(answer.trades) else (market.no_trade(bool(len(backed))),)
+    return Result(name, book, units, answer, trades, left, tariff is not None, notes)
+
+
+def _asks_again(name: str, mechanism: Any, bids: str) -> str:
+    """Say where a rule can be run that a book alone cannot answer, with a command that works."""
+    text = f"{name} answers with prices and asks its members again; a book alone cannot answer. "
+    if bids == SCHEDULES:
+        return text + "Its members plan batteries and generators; an example runs with: wattle reproduce atzeni-2013"
+    if not isinstance(mechanism, (str, PathLike)) and name not in MECHANISMS.names():
+        return text + "Run this rule in a scenario, where members do"
+    shown = quote(fspath(mechanism)) if isinstance(mechanism, (str, PathLike)) else name
+    return text + f"Run it in a scenario, where members do: wattle compare --mechanisms {shown} --homes 8 --days 1"
+
+
+@dataclass(frozen=True, eq=False)
+class _Market:
+    """A cleared book that nothing was refused of, to say in plain words what people may wonder about."""
+
+    name: str
+    rule: Mechanism
+    bids: str
+    orders: Orders
+    answer: Clearing
+    tariff: Tariff | None
+    units: Units
+
+    def no_price(self) -> tuple[str, ...]:
+        """Tell that a key without a price shares for free."""
+        if not isinstance(self.rule, KEYS) or not self._free:
+            return ()
+        return (f"{self.name} has no price, so members share at 0 ct/kWh. {self._set_price()}",)
+
+    def no_trade(self, utility_trades: bool) -> str:
+        """Tell why no member trades with another, as well as it can be seen from outside the rule."""
+        head = "Members trade nothing with each other" if utility_trades else "Nothing trades"
+        return f"{head}: {self._reason()}"
+
+    @property
+    def _free(self) -> bool:
+        return self.tariff is None and getattr(self.rule, "price_ticks", 0) < 0
+
+    def _set_price(self) -> str:
+        text = "Set a price with --set price_ct_per_kwh=CT (price_ct_per_kwh)"
+        return text + ", or give --retail and --feed-in (retail_ct and feed_in_ct)" if self._free else text
+
+    def _reason(self) -> str:
+        limit, report = self.orders.limit, self.answer.report
+        shared = isinstance(self.rule, _SHARED_PRICE)
+        if self.tariff is not None and not shared:  # then a price taker is worth what the utility would ask or pay
+            retail, feed_in = self.tariff.at(self.orders.interval)
+            limit = np.where(np.abs(limit) < ANY_PRICE, limit, np.where(self.orders.side == BUY, retail, feed_in))
+        if self.bids != MONEY and not self._reaches(self.orders.replace(limit=limit)):
+            return "no bid reaches an offer"
+        if shared:
+            return self._price_reason()
+        if report.get("markets_open") == 0:
+            return f"{self.name} is closed in all intervals; peers trade only where the need or the grid price is high"
+        if report.get("not_financed_lots", 0) > 0:
+            return "no buyer has the money for what he could buy, nor is a loan worth its interest to him"
+        if self.name in _HOW_NOBODY_TRADES:
+            return _HOW_NOBODY_TRADES[self.name].format(rule=self.name)
+        partners = " and the partners that orders name" if (self.orders.partner != ANYONE).any() else ""
+        return f"{self.name} found no price within the limits{partners}"
+
+    def _price_reason(self) -> str:
+        price, whence = int(getattr(self.rule, "price_ticks", -1)), "as set"
+        if price < 0:
+            retail, feed_in = (0, 0) if self.tariff is None else (self.tariff.retail[0], self.tariff.feed_in[0])
+            price = int(retail + feed_in) // 2
+            whence = "as no price is given" if self.tariff is None else "the middle of the utility's two prices"
+        shown = f"{decimal_text(self.units.price(price) * 100)} ct/kWh"
+        allowed = self.orders.take(willing(self.orders, np.full(len(self.orders), price, np.int64)))
+        if self._reaches(allowed):
+            return f"{self.name} has a price within the limits, {shown}, but gives no share to anybody who bids"
+        return f"{self.name} found no price within the limits; it uses {shown}, {whence}. {self._set_price()}"
+
+    def _reaches(self, orders: Orders) -> bool:
+        """Tell whether a bid is as high as an offer of its interval and zone; where levels join zones, of any zone."""
+        if len(orders) == 0:
+            return False
+        zone = np.zeros_like(orders.zone) if getattr(self.rule, "levels", "") else orders.zone
+        _, group = np.unique(np.stack((orders.interval, zone)), axis=1, return_inverse=True)
+        group = group.ravel()
+        bid, ask = np.full(group.max() + 1, -2 * ANY_PRICE), np.full(group.max() + 1, 2 * ANY_PRICE)
+        buys = orders.side == BUY
+        np.maximum.at(bid, group[buys], orders.limit[buys])
+        np.minimum.at(ask, group[~buys], orders.limit[~buys])
+        return bool((bid >= ask).any())
 
 
 def _rule(mechanism: Any, parameters: Mapping[str, Any], units: Units, book: Book) -> tuple[Mechanism, str]:

@@ -35,6 +35,8 @@ THREE = [
     *(order(f"B{number}", "buy", 2, limit) for number, limit in enumerate((25, 20, 14), 1)),
 ]
 UTILITY = {"retail_ct": 30, "feed_in_ct": 8}
+TAKERS = [order("A", "buy", 1), order("B", "sell", 1)]
+NAMED = [order("A", "buy", 1, 5, partner="B"), order("B", "sell", 1, 5)]
 
 
 def balances(result):
@@ -120,7 +122,7 @@ def test_tables_as_frames(library):
 def test_frames_that_cannot_be_made(monkeypatch):
     result = wattle.clear("uniform-auction", THREE)
     with pytest.raises(
-        InputError, match="there is no table 'trade'; expected one of trades, prices, balances, unfilled"
+        InputError, match="there is no table 'trade'; expected one of trades, prices, transfers, balances, unfilled"
     ):
         result.frame("trade")
     with pytest.raises(InputError, match="expected pandas or polars"):
@@ -241,11 +243,44 @@ class Answers:
         return None, self.answer
 
 
+ALONE = "answers with prices and asks its members again; a book alone cannot answer. "
+
+
 def test_a_rule_that_asks_its_members_again_needs_members():
-    assert refused(Answers(Quote(Quotes.empty(), 0)), THREE) == (
-        "Answers answers with prices and asks its members again; a book alone cannot answer. "
-        "Run this rule in a scenario, where members do"
+    found = refused(Answers(Quote(Quotes.empty(), 0)), THREE)
+    assert found == f"Answers {ALONE}Run this rule in a scenario, where members do"
+    for name in ("bilateral-admm", "contract-network", "price-adjustment", "shared-facility", "stackelberg"):
+        for tariff in ({}, UTILITY):
+            assert refused(name, THREE, **tariff) == (
+                f"{name} {ALONE}Run it in a scenario, where members do: "
+                f"wattle compare --mechanisms {name} --homes 8 --days 1"
+            )
+    # Scenarios have no members with devices; and this rule asks nobody, so a tariff is all that it misses.
+    assert refused("storage-game", THREE) == (
+        f"storage-game {ALONE}Its members plan batteries and generators; an example runs with: "
+        "wattle reproduce atzeni-2013"
     )
+    assert "compare" not in refused("proportional-allocation", TAKERS)
+
+
+def test_a_rule_of_a_file_that_asks_again_is_run_by_its_file(tmp_path):
+    path = tmp_path / "my rule.py"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "from wattle.core.messages import Quote\n"
+        "from wattle.core.tables import Quotes\n"
+        "from wattle.market.mechanism import mechanism\n"
+        "@mechanism('asking', claims=set(), source='')\n"
+        "@dataclass(frozen=True)\n"
+        "class Asking:\n"
+        "    'Asks for ever.'\n"
+        "    def step(self, memory, orders, context):\n"
+        "        return None, Quote(Quotes.empty(), 0)\n"
+    )
+    try:
+        assert f"wattle compare --mechanisms '{path}' --homes 8" in refused(path, THREE)
+    finally:
+        del MECHANISMS._entries["asking"]
 
 
 def test_a_refusal_of_another_kind_is_told_and_nothing_trades():
@@ -264,11 +299,223 @@ def test_a_gap_between_the_two_prices_is_the_operators():
     assert json.loads(result.to_json())["report"] == {"traded_kwh": 1, "welfare": 0.17, "rounds": 3.0, "residual": None}
 
 
+# --- transfers, and what rules report ---
+
+
+def by_hand(result) -> dict[str, Decimal]:
+    """Add up what each account pays, from the tables alone."""
+    found: dict[str, Decimal] = {}
+
+    def pays(account, amount):
+        found[account] = found.get(account, Decimal(0)) + amount
+
+    for row in result.trades:
+        buys, sells = (row["quantity_kwh"] * row[f"{side}_price_ct_per_kwh"] / 100 for side in ("buy", "sell"))
+        pays(row["buyer"], buys)
+        pays(row["seller"], -sells)
+        pays("market operator", sells - buys)
+    for row in result.transfers:
+        pays(row["from"], row["amount"])
+        pays(row["to"], -row["amount"])
+    return {account: amount for account, amount in found.items() if amount}
+
+
+@pytest.mark.parametrize("name", CLEAR_AT_ONCE)
+def test_balances_are_the_sums_of_trades_and_transfers(name):
+    more = [*THREE, order("B4", "buy", 1), order("S4", "sell", "0.7")]
+    orders = [row | {"interval": when} for when, rows in enumerate((more, THREE)) for row in rows]
+    for tariff in (UTILITY, {"retail_ct": 30, "feed_in_ct": "8.00001"}):
+        result = wattle.clear(name, orders, **tariff)
+        assert by_hand(result) == {member: row["pays"] for member, row in balances(result).items() if row["pays"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "orders"),
+    [
+        (
+            "bill-sharing",
+            [
+                *(order("A", "buy", 3, interval=0), order("C", "sell", 2, interval=0)),
+                *(order("B", "buy", 1, interval=1), order("C", "sell", 2, interval=1)),
+            ],
+        ),
+        ("credit", THREE),
+        ("nash-bargaining", [*THREE, order("S4", "sell", 2, 8)]),
+        ("nucleolus", [order("S", "sell", 2, 8), order("A", "buy", 2, 25), order("B", "buy", 2, 20)]),
+        ("shapley", THREE),
+    ],
+)
+def test_rules_that_move_money_without_energy_show_it(name, orders):
+    result = wattle.clear(name, orders, **UTILITY)
+    assert result.transfers
+    for row in result.transfers:
+        assert list(row) == ["interval", "from", "to", "amount", "what_for"]
+        assert row["amount"] > 0
+        assert "community fund" in (row["from"], row["to"])
+        assert row["what_for"] == "sharing"
+    assert by_hand(result) == {member: row["pays"] for member, row in balances(result).items() if row["pays"]}
+    assert len(result.frame("transfers")) == len(result.transfers)
+    assert len(json.loads(result.to_json())["transfers"]) == len(result.transfers)
+
+
+def test_rules_without_transfers_have_an_empty_table():
+    result = wattle.clear("uniform-auction", THREE)
+    assert (result.transfers, result.figures, result.notes) == ([], [], ())
+    assert list(result.frame("transfers").columns) == ["interval", "from", "to", "amount", "what_for"]
+
+
+def figures(result):
+    return {row["figure"]: (row["value"], row["unit"]) for row in result.figures}
+
+
+def test_what_a_rule_reports_is_told_in_kwh_and_currency():
+    result = wattle.clear("vickrey-clarke-groves", THREE, currency="CHF")
+    assert figures(result) == {"deficit": (Decimal("0.16"), "CHF")}
+    assert result.report["deficit"] == 16 * 10**11  # as the rule gives it, in cash
+    credit = wattle.clear("credit", THREE, lot_wh=1, tick_per_kwh="0.0001", wallets="B1:1")
+    found = figures(credit)
+    assert found["not_financed_kwh"] == (Decimal(1), "kWh")
+    assert credit.report["not_financed_lots"] == 1000
+    assert found["loans_cash"][1] == "EUR"
+    assert found["borrowers"][1] == ""
+    report = {"held_lots": 1500.0, "top_ticks": 2.0, "cap_price": 12345.678, "ratio": 1 / 3, "cost": 2.5e9, "x": np.inf}
+    odd = wattle.clear(Answers(Clearing(Trades.empty(), Prices.empty(), report=report)), THREE)
+    assert figures(odd) == {
+        "held_kwh": (Decimal("0.0015"), "kWh"),
+        "top_ticks": (Decimal("0.00002"), "ct/kWh"),
+        "cap_price": (Decimal("0.123457"), "ct/kWh"),
+        "ratio": (Decimal("0.333333"), ""),
+        "cost": (Decimal("0.00025"), "EUR"),
+        "x": (None, ""),
+    }
+
+
+# --- why nothing trades ---
+
+PAIR = [order("A", "buy", 2, 25), order("B", "sell", 2, 8)]
+SET_PRICE = "Set a price with --set price_ct_per_kwh=CT (price_ct_per_kwh)"
+OR_TARIFF = ", or give --retail and --feed-in (retail_ct and feed_in_ct)"
+ASIDE = "the last bid and the last offer that could trade stand aside in {}, and nobody else could trade"
+APART = [order("A", "buy", 2, 7), order("B", "sell", 2, 8)]
+PLACES = [order("A", "buy", 2, 25, interval=0, zone="a"), order("B", "sell", 2, 8, interval=0, zone="b")]
+DEAR = [order("A", "buy", 2, 50), order("B", "sell", 2, 40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "orders", "named", "words"),
+    [
+        *((name, APART, {}, "Nothing trades: no bid reaches an offer") for name in ("uniform-auction", "fixed-key")),
+        ("uniform-auction", PLACES, {}, "Nothing trades: no bid reaches an offer"),
+        (
+            "uniform-auction",
+            [order("A", "buy", 2), order("B", "sell", 2, 35)],
+            UTILITY,
+            "Members trade nothing with each other: no bid reaches an offer",
+        ),
+        *(
+            (
+                name,
+                PAIR,
+                {},
+                f"Nothing trades: {name} found no price within the limits; it uses 0 ct/kWh, as no price is given. "
+                f"{SET_PRICE}{OR_TARIFF}",
+            )
+            for name in ("fixed-key", "dynamic-key", "equal-fill", "fixed-key-rounds", "gift-key", "priority-key")
+        ),
+        (
+            "equal-increments",
+            DEAR,
+            UTILITY,
+            "Members trade nothing with each other: equal-increments found no price within the limits; it uses 19 "
+            f"ct/kWh, the middle of the utility's two prices. {SET_PRICE}",
+        ),
+        (
+            "dynamic-key",
+            PAIR,
+            {"price_ct_per_kwh": "25.5"},
+            f"Nothing trades: dynamic-key found no price within the limits; it uses 25.5 ct/kWh, as set. {SET_PRICE}",
+        ),
+        (
+            "fixed-key",
+            PAIR,
+            {"price_ct_per_kwh": 10, "shares": "B:1"},
+            "Nothing trades: fixed-key has a price within the limits, 10 ct/kWh, but gives no share to anybody who "
+            "bids",
+        ),
+        ("huang-auction", PAIR, {}, f"Nothing trades: {ASIDE.format('huang-auction')}"),
+        (
+            "muda",
+            PAIR,
+            {},
+            "Nothing trades: muda splits the members into two halves by chance, and here neither half could trade at "
+            "the price of the other; with few members it often ends so",
+        ),
+        (
+            "grid-signal",
+            PAIR,
+            {"peak_lots": 10**9},
+            "Nothing trades: grid-signal is closed in all intervals; peers trade only where the need or the grid price "
+            "is high",
+        ),
+        (
+            "order-book",
+            [order("A", "buy", 2), order("B", "sell", 2, 8)],
+            {},
+            "Nothing trades: orders come one after the other in order-book, as they stand in the book, and none met "
+            "one that it could trade with; an order at any price does not wait",
+        ),
+        (
+            "mid-market-rate",
+            [order("A", "buy", 1, 18), order("B", "sell", 2, 10)],
+            UTILITY,
+            "Nothing trades: mid-market-rate found no price within the limits",
+        ),
+        (
+            "bill-sharing",
+            PAIR,
+            UTILITY,
+            "Members trade nothing with each other: only who accepts the utility's prices takes part in bill-sharing",
+        ),
+        (
+            Answers(Clearing(Trades.empty(), Prices.empty())),
+            NAMED,
+            {},
+            "Nothing trades: Answers found no price within the limits and the partners that orders name",
+        ),
+        (
+            Answers(Clearing(Trades.empty(), Prices.empty(), report={"not_financed_lots": 5.0})),
+            PAIR,
+            {},
+            "Nothing trades: no buyer has the money for what he could buy, nor is a loan worth its interest to him",
+        ),
+    ],
+)
+def test_where_nothing_trades_and_nothing_was_refused_one_sentence_says_why(name, orders, named, words):
+    result = wattle.clear(name, orders, **named)
+    assert (len(result.clearing.trades), result.refused) == (0, None)
+    assert result.notes == (words,)
+    assert json.loads(result.to_json())["notes"] == [words]
+
+
+def test_zones_that_levels_join_are_looked_at_together():
+    orders = [order("A", "buy", 2, 25, zone=0), order("B", "sell", 2, 8, zone=1)]
+    assert wattle.clear("nested", orders, levels="0:10,1:10").trades
+    result = wattle.clear("nested", orders, levels="0:10,1:10", between_ct_per_kwh=20)
+    assert result.notes == ("Nothing trades: nested found no price within the limits",)
+
+
+@pytest.mark.parametrize("name", ["fixed-key", "dynamic-key", "equal-fill", "fixed-key-rounds", "priority-key"])
+def test_a_key_without_a_price_says_that_it_shares_for_free(name):
+    found = wattle.clear(name, TAKERS)
+    assert found.prices[0]["price_ct_per_kwh"] == 0
+    assert found.notes == (f"{name} has no price, so members share at 0 ct/kWh. {SET_PRICE}{OR_TARIFF}",)
+    assert wattle.clear(name, TAKERS, price_ct_per_kwh=0).notes == ()
+    assert wattle.clear(name, TAKERS, **UTILITY).notes == ()
+
+
 # --- one clear sentence ---
 
 GIVE = "give --retail and --feed-in (retail_ct and feed_in_ct)"
-TAKERS = [order("A", "buy", 1), order("B", "sell", 1)]
-NAMED = [order("A", "buy", 1, 5, partner="B"), order("B", "sell", 1, 5)]
 
 
 @pytest.mark.parametrize(

@@ -159,14 +159,21 @@ def _show_result(result: Result) -> None:
 
     if result.refused:
         typer.echo(f"{result.mechanism} trades nothing: {result.refused}\n")
+    for note in result.notes:
+        typer.echo(f"{note}\n")
     for name in TABLES:
         rows = getattr(result, name)
-        if not rows:
+        if rows:
+            _table(name, tuple(rows[0]), [tuple(row.values()) for row in rows])
+            typer.echo()
+        elif name != "transfers":  # few rules have any
             typer.echo(f"{name}: none\n")
-            continue
-        _table(name, tuple(rows[0]), [tuple(row.values()) for row in rows])
+    if result.figures:
+        _table("report", tuple(result.figures[0]), [tuple(row.values()) for row in result.figures])
         typer.echo()
     typer.echo(f"energy (kWh) and money ({result.units.currency}) sum to 0 over all balances")
+    if result.transfers:
+        typer.echo("what an account pays is the sum of its trades and transfers")
 
 
 def _describe(entry: Entry) -> None:

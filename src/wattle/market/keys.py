@@ -194,6 +194,10 @@ class GiftKey:
         return None, Clearing(both, mean_prices(both))
 
 
+KEYS = (DynamicKey, EqualFill, FixedKey, FixedKeyRounds, GiftKey, PriorityKey)
+"""The rules of this module; `price_ticks` means the same in all of them."""
+
+
 def _left(orders: Orders, trades: Trades) -> Orders:
     rank = np.argsort(orders.id, kind="stable")
     left = orders.quantity.copy()

@@ -24,19 +24,32 @@ from wattle.core.columns import I64
 from wattle.core.messages import Clearing
 from wattle.core.tables import ANY_PRICE, ANYONE, BUY, FIRST_MEMBER, HOUSE_NAMES, UTILITY, Trades
 from wattle.core.units import Units
-from wattle.ledger.accounts import ENERGY, MONEY
+from wattle.ledger.accounts import BILL_LINE_OF, ENERGY, MONEY
 from wattle.ledger.postings import balances
 from wattle.ledger.settle import settle
 from wattle.runtime.book import Book
 
 Row = dict[str, Any]
 
-TABLES = ("trades", "prices", "balances", "unfilled")
+TABLES = ("trades", "prices", "transfers", "balances", "unfilled")
+
+MONEY_FIGURES = frozenset({
+    "answered_gain", "cost", "cost_from_grid_only", "deficit", "deviation_gain", "expected_information_rent",
+    "first_best_welfare", "grid_cost", "information_rent", "leader_profit", "local_cost", "menu_welfare",
+    "peak_cost_saved",
+})  # fmt: skip
+"""What rules report in cash, besides names that end in `_cash`. Energy ends in `_lots`."""
+
+PRICE_FIGURES = frozenset({"cap_price"})
+"""What rules report in ticks, besides names that end in `_ticks`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A cleared book. `left` [orders] are the lots that neither members nor the utility took."""
+    """A cleared book. `left` [orders] are the lots that neither members nor the utility took.
+
+    `notes` are sentences for people, such as why nothing trades although nothing is refused.
+    """
 
     mechanism: str
     book: Book
@@ -45,6 +58,7 @@ class Result:
     all_trades: Trades
     left: I64
     has_utility: bool = False
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def trades(self) -> list[Row]:
@@ -74,6 +88,27 @@ class Result:
         return [
             {"interval": interval, "zone": self.book.zones[zone], "price_ct_per_kwh": self._price(price)}
             for interval, zone, price in _rows(table.interval, table.zone, table.price)
+        ]
+
+    @cached_property
+    def transfers(self) -> list[Row]:
+        """Money without energy, from one account to another; `what_for` is the line of a bill on which it stands.
+
+        What an account pays in `balances` is the sum of its trades and transfers. A gap between the two prices of a
+        trade goes to the market operator.
+        """
+        cash, table = _Decimals(self.units.cash), self.clearing.transfers
+        return [
+            {
+                "interval": interval,
+                "from": self.book.name(payer),
+                "to": self.book.name(payee),
+                "amount": cash(amount),
+                "what_for": BILL_LINE_OF.get(code, f"code {code}"),
+            }
+            for interval, payer, payee, amount, code in _rows(
+                table.interval, table.payer, table.payee, table.amount, table.code
+            )
         ]
 
     @cached_property
@@ -126,6 +161,7 @@ class Result:
     def report(self) -> Row:
         """Energy that members trade with each other, their welfare in the currency, and what the rule itself tells.
 
+        The rule's own numbers stand as it gives them, in lots, ticks and cash (lots x ticks); see `figures`.
         Welfare is the worth of that energy to its buyers less its worth to its sellers, by their limits; None if
         somebody in a trade named no limit.
         """
@@ -135,6 +171,15 @@ class Result:
             **self.clearing.report,
         }
 
+    @cached_property
+    def figures(self) -> list[Row]:
+        """What the rule itself reports, in kWh, ct/kWh and the currency; `unit` is empty for counts and ratios.
+
+        `value` is exact if the rule reports whole lots, ticks or cash, else rounded to six digits; None if it is no
+        finite number. A name that ends in `_lots` ends in `_kwh` here.
+        """
+        return [self._figure(name, float(value)) for name, value in self.clearing.report.items()]
+
     def to_dict(self) -> Row:
         """Return everything as plain lists and dicts; numbers are exact decimals."""
         return {
@@ -142,6 +187,7 @@ class Result:
             "currency": self.units.currency,
             **{name: getattr(self, name) for name in TABLES},
             "refused": self.refused,
+            "notes": list(self.notes),
             "report": self.report,
         }
 
@@ -182,6 +228,16 @@ class Result:
         ensure(bool((found[ENERGY] == bought - sold).all()), "the energy accounts do not agree with the trades")
         return bought, sold, found[ENERGY], found[MONEY]
 
+    def _figure(self, name: str, value: float) -> Row:
+        size, unit = Fraction(1), ""
+        if name.endswith("_lots"):
+            name, size, unit = name.removesuffix("_lots") + "_kwh", self.units.lot_wh / 1000, "kWh"
+        elif name.endswith("_cash") or name in MONEY_FIGURES:
+            size, unit = self.units.cash, self.units.currency
+        elif name.endswith("_ticks") or name in PRICE_FIGURES:
+            size, unit = self.units.tick_per_kwh * 100, "ct/kWh"
+        return {"figure": name, "value": _sized(value, size), "unit": unit}
+
     def _welfare(self) -> Decimal | None:
         trades, limit = self.clearing.trades, self.book.orders.limit
         if ((trades.buy_order < 0) | (trades.sell_order < 0)).any():
@@ -198,6 +254,7 @@ _COLUMNS = {
         "interval", "zone", "buyer", "seller", "quantity_kwh", "buy_price_ct_per_kwh", "sell_price_ct_per_kwh",
     ),
     "prices": ("interval", "zone", "price_ct_per_kwh"),
+    "transfers": ("interval", "from", "to", "amount", "what_for"),
     "balances": ("member", "bought_kwh", "sold_kwh", "net_kwh", "pays"),
     "unfilled": (
         "order", "interval", "zone", "member", "side", "quantity_kwh", "limit_ct_per_kwh", "partner",
@@ -222,6 +279,15 @@ class _Decimals:
                 whole, places = whole // 10, places - 1
             self._known[count] = Decimal(f"{whole}e-{places}")
         return self._known[count]
+
+
+def _sized(value: float, size: Fraction) -> Decimal | None:
+    """Return a float times a unit: exact if the float is whole, else with six digits."""
+    if not isfinite(value):
+        return None
+    if value.is_integer():
+        return _Decimals(size)(int(value))
+    return Decimal(f"{value * float(size):.6g}")
 
 
 def _rows(*columns: NDArray[Any]) -> Iterator[tuple[Any, ...]]:

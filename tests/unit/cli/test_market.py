@@ -82,6 +82,29 @@ energy (kWh) and money (EUR) sum to 0 over all balances
     )
 
 
+def test_clear_prints_transfers_and_what_the_rule_reports(app):
+    words = ["clear", "book.csv", "-m", "credit", "--retail", "30", "--feed-in", "8"]
+    text = run(app, *words).stdout
+    assert text.partition("\ntransfers\n")[2].startswith(
+        """\
+interval  from  to              amount  what_for
+       0  Ann   community fund    0.04  sharing
+"""
+    )
+    assert "\ncommunity fund" in text.partition("\nbalances\n")[2]
+    assert "\nreport\nfigure              value  unit\n" in text
+    assert "\nnot_financed_kwh        0  kWh\n" in text
+    assert text.endswith("over all balances\nwhat an account pays is the sum of its trades and transfers\n")
+
+
+def test_clear_says_why_nothing_trades(app):
+    text = run(app, "clear", "book.csv", "-m", "fixed-key", "--set", "price_ct_per_kwh=3").stdout
+    assert text.startswith(
+        "Nothing trades: fixed-key found no price within the limits; it uses 3 ct/kWh, as set. "
+        "Set a price with --set price_ct_per_kwh=CT (price_ct_per_kwh)\n\ntrades: none\n"
+    )
+
+
 def test_clear_prints_json(app):
     answer = run(app, "clear", "book.csv", "--mechanism", "uniform-auction", "--json")
     data = json.loads(answer.stdout)
