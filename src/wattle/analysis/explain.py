@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -17,9 +17,9 @@ import numpy as np
 
 from wattle.core.checks import InputError, ensure
 from wattle.core.registry import nearest
-from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, UTILITY, Orders
+from wattle.core.tables import FIRST_MEMBER, HOUSE_NAMES, UTILITY, Orders, Quotes
 from wattle.core.units import decimal_text
-from wattle.engine.events import Effect, Event, GateOpened, OrdersSubmitted, Settled
+from wattle.engine.events import Asked, Effect, Event, GateOpened, OrdersSubmitted, Settled
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import BILL_LINE_OF, MONEY
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, net_tariff, ticks_on
@@ -54,11 +54,11 @@ def explain_lines(folder: Path, member: str, interval: str, rule: str | None = N
         raise InputError(f"no member is called {member!r}; {nearest(member, world.members)}")
     who = world.members.index(member)
     time = interval_number(world, interval)
-    settlement, orders = settled_again(case.told(time), time)
+    settlement, orders, rounds = settled_again(case.told(time), time)
     lines = _head(case, member, time)
     sections = (
         _reading(case, who, time),
-        _orders(case, orders, who, time),
+        [*_orders(case, orders, who, time), *_answers(case, rounds, who)],
         _rule(case, who, time),
         _trades(case, settlement, who, time),
         _money(case, settlement, who, time),
@@ -92,22 +92,39 @@ def interval_number(world: World, text: str) -> int:
     return number
 
 
-def settled_again(told: Iterable[tuple[Event, list[Effect]]], time: int) -> tuple[Settled, Orders]:
-    """Return how an interval was settled last, and the orders of its gates before any quote."""
+@dataclass(eq=False)
+class Round:
+    """What a rule asked in one round of an interval, and what it heard."""
+
+    product: str
+    number: int
+    quotes: Quotes
+    answers: Orders = field(default_factory=Orders.empty)
+
+
+def settled_again(told: Iterable[tuple[Event, list[Effect]]], time: int) -> tuple[Settled, Orders, tuple[Round, ...]]:
+    """Return how an interval was settled last, the orders of its gates before any quote, and the rounds of quotes."""
     settled: Settled | None = None
     opened: dict[str, Orders] = {}
+    rounds: list[Round] = []
     for event, effects in told:
         match event:
             case GateOpened(first=first, stop=stop) if first <= time < stop:
                 opened.pop(event.product, None)
             case OrdersSubmitted() if (event.orders.interval == time).any():
                 opened.setdefault(event.product, event.orders)
+                if rounds and rounds[-1].product == event.product:
+                    rounds[-1].answers = event.orders.take(event.orders.interval == time)
         for effect in effects:
+            if isinstance(effect, Asked):
+                quotes = effect.quotes.take(effect.quotes.interval == time)
+                rounds.append(Round(effect.product, effect.round, quotes))
             if isinstance(effect, Settled) and effect.first <= time < effect.stop:
                 settled = effect
     ensure(settled is not None, f"interval {time} was never settled")
     assert settled is not None
-    return settled, Orders.concat(*opened.values()) if opened else Orders.empty()
+    orders = Orders.concat(*opened.values()) if opened else Orders.empty()
+    return settled, orders, tuple(each for each in rounds if len(each.quotes))
 
 
 def _head(case: Case, member: str, time: int) -> list[str]:
@@ -140,6 +157,35 @@ def _orders(case: Case, orders: Orders, who: int, time: int) -> list[str]:
     return lines if len(mine) else [*lines, "   none"]
 
 
+def _answers(case: Case, rounds: tuple[Round, ...], who: int) -> list[str]:
+    """Return what this member was asked and answered in the first and the last rounds."""
+    account = who + FIRST_MEMBER
+    lines: list[str] = []
+    heard = []
+    for each in rounds:
+        quotes, answers = each.quotes, each.answers.take(each.answers.participant == account)
+        named = (quotes.buyer == account) | (quotes.seller == account)
+        price = quotes.price[named if named.any() else (quotes.buyer < 0) | (quotes.seller < 0)]
+        if price.size:
+            heard.append((each, price, answers))
+    for place, (each, price, answers) in enumerate(heard):
+        if place == FIRST_ROUNDS and len(heard) > FIRST_ROUNDS + LAST_ROUNDS:
+            lines.append("   ...")
+        if FIRST_ROUNDS <= place < len(heard) - LAST_ROUNDS:
+            continue
+        low, high = (_cents(case.world, int(bound)) for bound in (price.min(), price.max()))
+        wanted = int((answers.side * answers.quantity).sum())
+        word = "buy" if wanted > 0 else "sell"
+        answer = f"would {word} {_kwh(case.world, abs(wanted))} kWh" if wanted else "would not trade"
+        asked = low if low == high else f"{low} to {high}"
+        lines.append(f"   round {each.number}: asked at {asked} ct/kWh, {answer}")
+    return ["   then the rule asked", *lines] if lines else []
+
+
+FIRST_ROUNDS, LAST_ROUNDS = 2, 3
+"""So many rounds of a negotiation are printed at its beginning and at its end."""
+
+
 def _rule(case: Case, who: int, time: int) -> list[str]:
     world = case.world
     row = world.net[time].astype(np.int64)
@@ -162,8 +208,11 @@ def _rule(case: Case, who: int, time: int) -> list[str]:
         lines.append(f"   {entry.name}: source {entry.source}")
         text = inspect.cleandoc(entry.cls.__doc__ or "")
         lines += [f"   | {line}".rstrip() for line in text.split("\n")]
-        for key, value in part.parameters().items():
-            lines.append(f"   parameter {key} = {value}")
+        given = part.parameters()
+        lines += [f"   parameter {key} = {value}" for key, value in given.items()]
+        plain = {key: value for key, value in entry.parameters.items() if isinstance(value, (int, float, str))}
+        if not given and plain:
+            lines.append(f"   with its usual parameters: {', '.join(f'{key} {value}' for key, value in plain.items())}")
     if not case.products:
         lines.append("   no community: the utility takes everything")
     return lines

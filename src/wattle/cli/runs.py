@@ -93,6 +93,8 @@ def compare(
         wanted = "all" if names == ["all"] else names
     if scenario is None:
         text = _village(homes, days).replace(", seven market rules", ", rules side by side", 1)
+        if wanted == "all":  # all rules with their defaults, so that sharing keys have one price
+            text = text[: text.index("[[product]]")]
         _execute(text, Path(VILLAGE), wanted, out, "compare", open_page, workers)
         return
     if homes is not None or days is not None:

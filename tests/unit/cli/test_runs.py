@@ -77,6 +77,18 @@ def test_explain_prints_the_way_to_a_number(place: Path) -> None:
     assert "expected a number or a time" in wattle(place, "explain", run, "-m", member, "-t", "noon", expect=2)
 
 
+def test_explain_tells_what_was_asked_and_answered(tmp_path: Path) -> None:
+    text = wattle(tmp_path, "compare", "--mechanisms", "bilateral-admm,stackelberg", "--homes", "8", "--days", "1")
+    hint = next(line for line in text.splitlines() if line.startswith("Why a number")).split("wattle explain ")[1]
+    run, *options = hint.split()
+    for rule in ("bilateral-admm", "stackelberg"):
+        told = wattle(tmp_path, "explain", run, *options[:4], "--rule", rule)
+        assert "then the rule asked" in told
+        assert re.search(r"round 1: asked at [\d. to]+ ct/kWh, would (buy|sell|not trade)", told)
+        assert "with its usual parameters: " in told
+    assert " buys " in wattle(tmp_path, "explain", run, *options)  # the hint shows a trade
+
+
 def test_run_and_compare_a_scenario(place: Path) -> None:
     scenario = place / "wattle-runs" / "try-1" / "scenario.toml"
     (place / "mine.toml").write_text(scenario.read_text())
