@@ -4,7 +4,10 @@ The passive side names reserves and is not expected to play; who trades is decid
 welfare is the largest possible. The rules differ in what the active side pays or earns. Several offers (or calls) are
 pooled, each with its own reserve.
 
-A price taker's limit is the utility's price where there is a tariff, else just beyond all limits in his group.
+A price taker's limit is the utility's price where there is a tariff, else just beyond all limits in his group. Beyond
+them there is no price, so an order that meets such takers only is cleared at its own limit, and a false one would pay.
+The payments that are made for the truth (`vickrey`, and `reverse-auction` at the first rejected offer) therefore refuse
+price takers where there is no tariff.
 Theory: W. Vickrey, Counterspeculation, auctions, and competitive sealed tenders, Journal of Finance 16, 1961;
 V. Krishna, *Auction Theory*, 2nd edition 2010, chapter 12 (multiunit auctions).
 """
@@ -46,7 +49,8 @@ class VickreyAuction:
     buyers of a single lot.
 
     Each lot keeps the price of the order that it displaces, so a buyer may hold trades at several prices. The dearest
-    go to the offers with the highest reserve, which is why no seller gets less than his reserve.
+    go to the offers with the highest reserve, which is why no seller gets less than his reserve. Orders at any price
+    need a tariff: without one they are worth nothing that could be displaced.
     """
 
     payment: str = "generalized"
@@ -56,7 +60,7 @@ class VickreyAuction:
 
     def step(self, memory: Memory | None, orders: Orders, context: Context) -> tuple[None, Clearing]:
         """Sell what is offered in every zone and interval."""
-        call = called(orders, context)
+        call = called(orders, context, worth_needed=True)
         if isinstance(call, Reject):
             return None, Clearing.refuse(call)
         if self.payment == "uniform":
@@ -90,7 +94,8 @@ class ReverseAuction:
 
     The bid names the quantity called and the highest price; several calls are pooled. `payment` "uniform": all get the
     dearest accepted offer. "first-rejected": all get the cheapest rejected offer, at most the limit of the last call
-    that is served; then no seller of a single lot gains by a false offer. "pay-as-offer": each gets his own offer.
+    that is served; then no seller of a single lot gains by a false offer, and orders at any price need a tariff.
+    "pay-as-offer": each gets his own offer.
     """
 
     payment: str = "uniform"
@@ -102,7 +107,7 @@ class ReverseAuction:
         """Buy what is called in every zone and interval."""
         if self.payment == "pay-as-offer":
             return PayAsBidAuction(k_percent=0).step(memory, orders, context)
-        call = called(orders, context)
+        call = called(orders, context, worth_needed=self.payment == "first-rejected")
         if isinstance(call, Reject):
             return None, Clearing.refuse(call)
         price = call.bounds[:, 4 if self.payment == "uniform" else 2]
@@ -151,10 +156,15 @@ class Call:
         return Clearing(trades, mean_prices(trades))
 
 
-def called(orders: Orders, context: Context) -> Call | Reject:
-    """Match the orders of each group by their limits; a book that no rule of this family can price is refused."""
+def called(orders: Orders, context: Context, *, worth_needed: bool = False) -> Call | Reject:
+    """Match the orders of each group by their limits; a book that no rule of this family can price is refused.
+
+    With `worth_needed` so is one in which a lot of a price taker has no worth: he needs a tariff.
+    """
     if has_partner(orders):
         return Reject.PARTNER_NOT_SUPPORTED
+    if worth_needed and context.tariff is None and any_taker(orders.limit, ANY_PRICE):
+        return Reject.NO_TARIFF
     book, starts = grouped(with_tariff(orders, context))
     limit, lowest, highest = named_limits(book, starts)
     priced = lowest <= highest

@@ -5,7 +5,8 @@ These rules take the price from somebody who does not trade at it. That costs so
 split, or money from the market operator. R. Myerson and M. Satterthwaite (Journal of Economic Theory 29, 1983) proved
 that no rule has everything: efficient, truthful, individually rational and without a subsidy.
 
-A price taker's limit is the utility's price where there is a tariff, else just beyond all limits in his group.
+A price taker's limit is the utility's price where there is a tariff, else just beyond all limits in his group (then
+`vickrey-clarke-groves` refuses him, because his lots have no worth to pay for).
 """
 
 from __future__ import annotations
@@ -141,6 +142,9 @@ class Muda:
     half in which nothing trades has the middle between its best bid and best offer, or the one of them that exists.
     A half without orders has no price, and then the other half does not trade.
 
+    The truth is best for members who only buy or only sell, as every agent of the paper does. Who does both in one zone
+    and interval may gain by a false limit, because he then trades with himself.
+
     All money goes from buyers to sellers. What is lost are trades between members of different halves; the paper bounds
     that loss, and it vanishes as markets grow.
     """
@@ -217,12 +221,12 @@ class VickreyClarkeGroves:
     Each lot has the price of the order that it displaces, so one member may hold trades at several prices, and the
     buying price of a trade is at most its selling price. Lots that a member sells to himself stand at the middle of
     the supporting interval, which is also the published price. All orders of a member in a zone and interval count
-    together.
+    together. Orders at any price need a tariff: without one nobody knows what their lots are worth to the others.
     """
 
     def step(self, memory: Memory | None, orders: Orders, context: Context) -> tuple[None, Clearing]:
         """Clear every zone and interval and price each lot by what it displaces."""
-        call = called(orders, context)
+        call = called(orders, context, worth_needed=True)
         if isinstance(call, Reject):
             return None, Clearing.refuse(call)
         if not fits(call.book):

@@ -7,6 +7,7 @@ buyer's, so every zone balances with him. The fee is the gap between the two pri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from wattle.core.checks import ensure
 from wattle.core.columns import I32, I64
 from wattle.core.messages import Context
-from wattle.core.tables import ANY_PRICE, BUY, MARKET_OPERATOR, NO_ORDER, Orders, Trades
+from wattle.core.tables import ANY_PRICE, MARKET_OPERATOR, NO_ORDER, Orders, Trades
 
 
 def parents_of(levels: str) -> Mapping[int, int]:
@@ -49,25 +50,20 @@ def with_named_prices(orders: Orders, context: Context) -> Orders:
     return orders.replace(limit=limit)
 
 
-def halves(fee: int) -> tuple[int, int]:
-    """Return the buyer's and the seller's part of a fee; the odd tick is the buyer's."""
+_Fee = TypeVar("_Fee", int, NDArray[np.int64])
+
+
+def halves(fee: _Fee) -> tuple[_Fee, _Fee]:
+    """Return the buyer's and the seller's part of each fee; the odd tick is the buyer's."""
     return fee - fee // 2, fee // 2
 
 
-def with_fee(orders: Orders, fee: int) -> Orders:
-    """Return the orders as they meet above: limits less (buyers) or plus (sellers) their part of the fee."""
-    buyer_fee, seller_fee = halves(fee)
-    shift = np.where(orders.side == BUY, -buyer_fee, seller_fee)
-    return orders.replace(limit=np.where(np.abs(orders.limit) == ANY_PRICE, orders.limit, orders.limit + shift))
-
-
-def carried(trades: Trades, orders: Orders, fee: int) -> Trades:
+def carried(trades: Trades, orders: Orders) -> Trades:
     """Return trades of a level above in the members' own zones, by way of the market operator where these differ."""
-    buyer_fee, seller_fee = halves(fee)
     buyer_zone, seller_zone = _zone_of(orders, trades.buy_order), _zone_of(orders, trades.sell_order)
-    pays, earns = trades.buy_price + buyer_fee, trades.sell_price - seller_fee
+    pays, earns = trades.buy_price, trades.sell_price
     same = buyer_zone == seller_zone
-    inside = trades.replace(zone=buyer_zone, buy_price=pays, sell_price=earns).take(same)
+    inside = trades.replace(zone=buyer_zone).take(same)
     apart = np.flatnonzero(~same)
     house, none = np.full(apart.size, MARKET_OPERATOR, np.int32), np.full(apart.size, NO_ORDER, np.int64)
     moved = trades.take(apart)

@@ -19,7 +19,7 @@ game for direct energy trading in smart grid, IEEE Transactions on Smart Grid, 2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,8 +234,9 @@ def virtual_costs(costs: I64, weights: I64) -> F64:
     >>> virtual_costs(np.array([8, 12, 18]), np.array([30, 50, 20])).tolist()
     [8.0, 14.4, 42.0]
     """
-    chance = np.concatenate(([0], np.cumsum(weights))).tolist()
-    paid = np.concatenate(([0], np.cumsum(weights) * costs)).tolist()
+    # In whole numbers of any size: chance times cost, and products of both, do not fit into 64 bits.
+    chance = [0, *accumulate(weights.tolist())]
+    paid = [0, *(so_far * cost for so_far, cost in zip(chance[1:], costs.tolist(), strict=True))]
     corners = [0]  # of the largest convex function below the points (chance, paid)
     for point in range(1, len(chance)):
         while len(corners) > 1:

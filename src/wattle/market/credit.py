@@ -62,6 +62,9 @@ class Credit:
     Who finds the loan too dear buys less: the lots stay unsold, at prices that do not change. Interest and penalties
     go to the community fund; the loan itself is paid out and back within the settlement. Several pairs of rates of the
     same profit: the lowest interest, then the lowest penalty. The report counts them in `best_rates` (1: unique).
+
+    The rule keeps its claims with the inner rule that is the default; with another one it has those of them that this
+    one has too.
     """
 
     inner: str = "uniform-auction"

@@ -15,8 +15,9 @@ which is strictly convex, and the only equilibrium is p* = sqrt(r sum of K / sum
 than the homes would sell at p* stops at the price at which they sell just Q.
 
 The rule knows no home's K: it asks, like `stackelberg`, whose search it uses with the facility as a buyer whose limit
-is the retail price. A home can always sell to the grid, so no price below the feed-in price is named. With homes that
-enter one after the other the cost may have several low points; then `unique` is 0 in the report.
+is the retail price. A home can always sell to the grid, so no price below the feed-in price is named. `deviation_gain`
+bounds what any other price could still save; with homes that enter one after the other the cost may have several low
+points, and `unique` is 0 in the report if more than one of them is best.
 
 **The rest from the grid** is not traded here. It is returned, and the utility takes it like what is left of any member:
 at retail, in the settlement of the interval. So charges, and what is consumed beyond the order, are counted once and by
@@ -28,10 +29,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattle.core.checks import Reject, ensure
 from wattle.core.messages import Clearing, Context, Memory, Quote
@@ -40,10 +39,9 @@ from wattle.core.tables import BUY, Orders
 from wattle.market.auction_double import has_partner
 from wattle.market.between_zones import with_named_prices
 from wattle.market.mechanism import ANSWERS, BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
+from wattle.market.own_orders import owned
 from wattle.market.share import merged, weights_of
 from wattle.market.stackelberg import State, leaders, next_quote, quoted, traded
-
-Whole = NDArray[np.integer[Any]]
 
 
 @mechanism(
@@ -58,7 +56,8 @@ class SharedFacility:
 
     `facilities` names it: "Hall:1"; of several in one zone the one with the largest number leads there. Without a name
     it is the largest buyer of each zone and interval. All other buyers are served by the utility. `grid` is how many
-    prices are asked before the search narrows. Of several best prices the highest is taken, which the homes like best.
+    prices are asked before the search narrows; at most 40 more follow. Of several best prices that were asked the
+    highest is taken, which the homes like best.
     A facility may name a limit below retail; then what it does not get locally stays unbought (of several limits the
     lowest counts).
     """
@@ -76,17 +75,14 @@ class SharedFacility:
         if memory is None:
             if has_partner(orders):
                 return None, Clearing.refuse(Reject.PARTNER_NOT_SUPPORTED)
-            found = leaders(self._players(orders, context), context, BUY)
+            found = leaders(self._players(orders, context), context, BUY, self.grid)
             if isinstance(found, Clearing):
                 return None, found
             return found, quoted(found, BUY)
         state: State = dict(memory)
-        # A facility does not sell to itself.
-        own = _owned(orders, state["interval"], state["zone"], state["leader"])
-        others = orders.take((orders.side == BUY) | ~own)
         if not state["last"]:
-            return state, next_quote(state, others, BUY, self.grid)
-        clearing = traded(state, others, BUY)
+            return state, next_quote(state, orders, BUY, self.grid)
+        clearing = traded(state, orders, BUY)
         return state, replace(clearing, report=_bill(state, clearing, context))
 
     def _players(self, orders: Orders, context: Context) -> Orders:
@@ -113,7 +109,7 @@ class SharedFacility:
         first[1:] = (np.diff(here.interval) != 0) | (np.diff(here.zone) != 0)
         facility = here.take(first)
         homes = orders.take(~buys)
-        own = _owned(homes, facility.interval, facility.zone, facility.participant)
+        own = owned(homes, facility.interval, facility.zone, facility.participant)
         return Orders.concat(facility, homes.take(~own))
 
 
@@ -129,17 +125,6 @@ def _one_each(buyers: Orders) -> Orders:
     return needs.replace(limit=lowest)
 
 
-def _owned(orders: Orders, interval: Whole, zone: Whole, member: Whole) -> NDArray[np.bool_]:
-    """Tell which orders belong to one of these members in his zone and interval."""
-    zones = int(max(orders.zone.max(initial=0), zone.max(initial=0))) + 1
-    members = int(max(orders.participant.max(initial=0), member.max(initial=0))) + 1
-    mine = (interval.astype(np.int64) * zones + zone) * members + member
-    found: NDArray[np.bool_] = np.isin(
-        (orders.interval.astype(np.int64) * zones + orders.zone) * members + orders.participant, mine
-    )
-    return found
-
-
 def _bill(state: State, clearing: Clearing, context: Context) -> dict[str, float]:
     """Say what the facilities pay: for local energy, for the rest at retail, and had they bought all at retail."""
     ensure(context.tariff is not None, "a facility compares with the tariff")
@@ -147,14 +132,15 @@ def _bill(state: State, clearing: Clearing, context: Context) -> dict[str, float
     retail, _ = context.tariff.at(state["interval"].astype(np.int32))
     trades = clearing.trades
     local = float((trades.quantity.astype(float) * trades.buy_price).sum())
-    at_retail = float((state["lots"].astype(float) * retail).sum())
+    need = np.add.reduceat(state["have"], state["own"][:-1])
+    at_retail = float((need.astype(float) * retail).sum())
     spared, _ = context.tariff.at(trades.interval)
     saved = float((trades.quantity.astype(float) * (spared - trades.buy_price)).sum())
     return {
         **{name: clearing.report[name] for name in ("rounds", "unique", "deviation_gain")},
         "facilities": float(state["leader"].size),
         "local_lots": float(trades.quantity.sum()),
-        "grid_lots": float(state["lots"].sum() - trades.quantity.sum()),
+        "grid_lots": float(need.sum() - trades.quantity.sum()),
         "local_cost": local,
         "cost": at_retail - saved,
         "cost_from_grid_only": at_retail,

@@ -11,10 +11,15 @@ with the smallest sum of squares over all lots. It needs bids at two prices at l
 and thus no curve (`Reject.NO_CURVE`). A member with offers at several prices gets his marginal cost c + k n by the
 same rule, one with a single price has c = that limit and k = 0.
 
-**What is traded.** The lots and the price are those of the game, the price rounded to a tick. At that price only
-orders trade whose limits allow it, dearest bids and cheapest offers of a member first. Where the stairs hold fewer lots
-at this price than the line, all sellers are cut by the same part. So nobody trades against his limit, and what the
-straight line promised too much stays untraded (`cut_lots`).
+**What is traded.** The lots are those of the game. The price is that of the line, rounded to a tick, but the stairs are
+not the line: where the bid that holds the last of these lots is worth less, its limit is the price, so the volume finds
+its buyers (Cournot's price is what buyers pay for the quantity that was chosen). Of all such prices, that of the line
+and the limits below it, the one at which most of the game's lots trade is taken; of several the highest. At that price
+only orders trade whose limits allow it, dearest bids and cheapest offers of a member first; where they hold fewer lots
+than the game sold, all sellers are cut by the same part. So nobody trades against his limit, and what the straight line
+promised too much stays untraded (`cut_lots`) or is sold for less (`below_line`).
+
+**Who plays.** Whoever sells in a zone and interval is a player there, and his own bids there stay out of the game.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from wattle.core.tables import ANY_PRICE, BUY, SELL, Orders, Prices, Trades
 from wattle.market.auction_double import has_partner, mean_prices, paired, trades_of
 from wattle.market.concave_game import F64, Equilibrium, QuadraticGame, deviation_gain, extragradient, relaxation
 from wattle.market.mechanism import BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, mechanism
+from wattle.market.own_orders import without_own_answers
 from wattle.market.takers import with_prices
 from wattle.market.whole_lots import whole_lots
 
@@ -49,7 +55,9 @@ class GeneralisedNash:
     find the same point. `cap_lots` is the most that may flow in a zone and interval (0: no cap of the rule's own); the
     zone's cap in the context holds too. `cost_slope` is added to the slope of each player's marginal cost, in ticks
     per lot. The report: `games`, `iterations` (of all games), `residual` (the largest), `deviation_gain` (the most
-    that one player would win by another quantity, in cash), `cap_price` (the largest shadow price of a cap, in ticks).
+    that one player would win by another quantity along the line, in cash), `cap_price` (the largest shadow price of a
+    cap, in ticks), `cut_lots` (lots of the game that stay untraded), `below_line` (how far the stairs keep a price from
+    the line, at most, in ticks).
     """
 
     players: str = "sellers"
@@ -76,7 +84,7 @@ class GeneralisedNash:
             return None, Clearing(Trades.empty(), Prices.empty())
         # Buyers play the game of sellers with both signs turned.
         turn = 1 if self.players == "sellers" else -1
-        book, starts = grouped(orders)
+        book, starts = grouped(without_own_answers(orders, -turn))
         book = with_prices(book, starts, context)
         mirrored = book.replace(side=book.side * np.int8(turn), limit=book.limit * turn)
         fill, price = np.zeros(len(book), np.int64), np.zeros(len(book), np.int64)
@@ -126,9 +134,11 @@ class GeneralisedNash:
         solve = extragradient if self.method == "variational" else relaxation
         scaled = solve(_scaled(game, lots, prices), tolerance=self.tolerance, rounds_max=self.rounds_max)
         found = replace(scaled, quantity=scaled.quantity * lots, multiplier=scaled.multiplier * prices)
-        price = int(np.rint(height - slope * found.quantity.sum()))
+        line = int(np.rint(height - slope * found.quantity.sum()))
+        price = _price_of(group, owner, found.quantity, line, cap)
         fill, cut = _served(group, owner, found.quantity, price, cap)
-        return _Outcome(fill, price, found, float(deviation_gain(game, found.quantity).max()), cut)
+        below = float(line - price) if fill.any() else 0.0
+        return _Outcome(fill, price, found, float(deviation_gain(game, found.quantity).max()), cut, below)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +150,7 @@ class _Outcome:
     found: Equilibrium
     deviation_gain: float
     cut: float
+    below: float
 
 
 def read_curve(limit: NDArray[np.int64], quantity: NDArray[np.int64]) -> tuple[float, float] | None:
@@ -192,16 +203,36 @@ def _scaled(game: QuadraticGame, lots: float, prices: float) -> QuadraticGame:
     )  # fmt: skip
 
 
+def _price_of(group: Orders, owner: I64, quantity: F64, line: int, cap: float) -> int:
+    """Return the price, that of the line or a bid's limit below it, at which most of the game's lots trade."""
+    best, most = line, _volume(group, owner, quantity, line, cap)[0]
+    stairs = np.unique(group.limit[(group.side == BUY) & (group.limit < line)])
+    for limit in stairs[::-1].tolist():
+        if most >= min(np.rint(quantity.sum()), np.floor(cap)):
+            break
+        volume = _volume(group, owner, quantity, limit, cap)[0]
+        if volume > most:
+            best, most = limit, volume
+    return best
+
+
+def _volume(group: Orders, owner: I64, quantity: F64, price: int, cap: float) -> tuple[int, F64, I64]:
+    """Return how many of the game's lots trade at this price, what each player would sell, and what he has at it."""
+    agreed = group.side * (group.limit - price) >= 0
+    offers = group.side == SELL
+    have = np.zeros(quantity.size, np.int64)
+    np.add.at(have, owner, np.where(agreed, group.quantity, 0)[offers])
+    sold = np.minimum(quantity, have)
+    wanted = int(group.quantity[agreed & ~offers].sum())
+    return int(min(np.rint(sold.sum()), wanted, have.sum(), np.floor(cap))), sold, have
+
+
 def _served(group: Orders, owner: I64, quantity: F64, price: int, cap: float) -> tuple[I64, float]:
     """Return the lots of each row at this price, and how many of the game's lots stay untraded."""
     fill = np.zeros(len(group), np.int64)
     agreed = group.side * (group.limit - price) >= 0
     bids, offers = np.flatnonzero(group.side == BUY), np.flatnonzero(group.side == SELL)
-    have = np.zeros(quantity.size, np.int64)
-    np.add.at(have, owner, np.where(agreed[offers], group.quantity[offers], 0))
-    sold = np.minimum(quantity, have)
-    wanted = int(group.quantity[bids][agreed[bids]].sum())
-    volume = int(min(np.rint(sold.sum()), wanted, have.sum(), np.floor(cap)))
+    volume, sold, have = _volume(group, owner, quantity, price, cap)
     if sold.sum() > 0:
         whole = whole_lots(np.array([0, have.size]), sold * (volume / sold.sum()), have, np.array([volume]))
         cheap = np.lexsort((group.id[offers], group.limit[offers], owner))
@@ -228,5 +259,6 @@ def _report(told: list[_Outcome]) -> dict[str, float]:
         "residual": max((one.found.residual for one in told), default=0.0),
         "deviation_gain": max((one.deviation_gain for one in told), default=0.0),
         "cap_price": max((float(one.found.multiplier.max(initial=0.0)) for one in told), default=0.0),
-        "cut_lots": sum(one.cut for one in told),
+        "cut_lots": float(sum(one.cut for one in told)),
+        "below_line": max((one.below for one in told), default=0.0),
     }

@@ -48,6 +48,9 @@ class GridSignal:
     `rise_ticks` is by how much more if the need is twice that. With `from_ticks` the market opens where the grid's
     price is at least that; without it, where the need is above `peak_lots` (0: wherever somebody needs energy).
     `inner` is the name of a rule that clears at once, with its default parameters.
+
+    The rule keeps its claims with the inner rule that is the default; with another one it has those of them that this
+    one has too.
     """
 
     inner: str = "uniform-auction"

@@ -20,6 +20,7 @@ worth the same per lot and budgets that are spent are ours. Limit orders carry t
 - a bid of q lots at limit l has the budget `budget_percent` of q x l;
 - an offer of g lots at limit v is a surplus of g, and a stored lot is worth v x `storage_percent` / 100. Offers of one
   member at several limits are one leader with a store whose first lots are the cheapest to part with;
+- whoever sells in a zone and interval is a leader there, and his own bids there stay out: he does not answer himself;
 - limits hold. A bid whose limit is below the price stands aside, one at the price takes part with a part of its money,
   and one whose budget would buy more than its q lots brings only the money for these. All this is settled together:
   offers rise and demand falls with the price, so there is one price at which both meet. Then the leaders play for the
@@ -44,10 +45,11 @@ from wattle.core.checks import Reject, ensure
 from wattle.core.columns import I64
 from wattle.core.messages import Clearing, Context, Memory
 from wattle.core.segments import grouped
-from wattle.core.tables import ANY_PRICE, Orders, Prices, Trades
+from wattle.core.tables import ANY_PRICE, SELL, Orders, Prices, Trades
 from wattle.market.auction_double import has_partner, mean_prices, paired, trades_of
 from wattle.market.leaders_game import Board, board_of, settle, tried_offers
 from wattle.market.mechanism import BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, SEPARABLE, mechanism
+from wattle.market.own_orders import without_own_answers
 from wattle.market.takers import with_prices
 from wattle.market.whole_lots import whole_lots
 
@@ -79,7 +81,7 @@ class MultiLeader:
         """Find the equilibrium of each zone and interval and trade it."""
         if has_partner(orders):
             return None, Clearing.refuse(Reject.PARTNER_NOT_SUPPORTED)
-        book, starts = grouped(orders)
+        book, starts = grouped(without_own_answers(orders, SELL))
         book = with_prices(book, starts, context)
         board = board_of(book, starts, self.budget_percent / 100, self.storage_percent / 100)
         if board is None:

@@ -52,9 +52,14 @@ class MidMarketRate:
 )
 @dataclass(frozen=True)
 class SupplyDemandRatio:
-    """The scarcer local energy is, the closer its price moves from the feed-in to the retail price.
+    """The scarcer local energy is, the closer its price to the retail price, if the feed-in price is above 0.
 
     price = f r / ((r - f) SDR + f) with SDR = min(1, offered / wanted), retail r and feed-in f.
+
+    The formula needs a feed-in price above 0. At 0 the price is 0 however scarce energy is (if there is any), and a
+    little above 0 it stays low until almost nothing is offered. Below 0 it does not rise with scarcity either: the
+    price is the feed-in price, or 0 where the divisor is not above 0. That is a property of the paper's formula; take
+    `mid-market-rate` under such a tariff.
     """
 
     def step(self, memory: Memory | None, orders: Orders, context: Context) -> tuple[None, Clearing]:
@@ -67,7 +72,8 @@ def _scarcity_price(wanted: I64, offered: I64, retail: I64, feed_in: I64) -> I64
     ratio = np.minimum(offered / np.maximum(wanted, 1), 1.0)
     divisor = (retail - feed_in) * ratio + feed_in
     price = np.divide(feed_in * retail.astype(float), divisor, out=np.zeros(ratio.size), where=divisor > 0)
-    ticks: I64 = np.clip(np.rint(price).astype(np.int64), feed_in, retail)
+    # Below a feed-in of 0 the divisor can be next to nothing, so drawn back before it becomes a whole number.
+    ticks: I64 = np.rint(np.clip(price, feed_in, retail)).astype(np.int64)
     return ticks
 
 

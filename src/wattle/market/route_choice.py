@@ -1,8 +1,10 @@
 """Each member chooses his market: inside his community, outside with members of others, or whichever pays better.
 
 Communities are zones; the zone above them is the outside market, where a fee is due, half from the buyer and half from
-the seller. A member who stays inside is never seen outside, and the other way round. Who lets the price decide is asked
-nothing. The rule tries both markets with everybody who may come, and then each of these members, knowing both prices,
+the seller. A member who stays inside is never seen outside, and the other way round. Members who are placed in the zone
+of an outside market are at home there: they trade in it, without a choice and without a fee. Who lets the price decide
+is asked nothing. The rule tries both markets with everybody who may come, and then each of these members, knowing both
+prices,
 
     buys outside if   inside price - (outside price + his part of the fee) > the threshold,
     sells outside if  (outside price - his part of the fee) - inside price > the threshold.
@@ -33,15 +35,7 @@ from wattle.core.columns import I64
 from wattle.core.messages import Clearing, Context, Memory, unfilled
 from wattle.core.tables import BUY, Orders, Prices, Trades, Transfers
 from wattle.market.auction_double import mean_prices
-from wattle.market.between_zones import (
-    carried,
-    halves,
-    parents_of,
-    with_fee,
-    with_named_prices,
-    zone_by_zone,
-    zones_above,
-)
+from wattle.market.between_zones import halves, parents_of, with_named_prices, zone_by_zone, zones_above
 from wattle.market.inner_rule import built_inner, check_inner, cleared_at_once
 from wattle.market.mechanism import (
     BUDGET_BALANCED,
@@ -51,6 +45,7 @@ from wattle.market.mechanism import (
     Mechanism,
     mechanism,
 )
+from wattle.market.nested import carried_home, limits_with_fees
 from wattle.market.share import weights_of
 
 BY_PRICE, INSIDE, OUTSIDE = 0, 1, 2
@@ -72,6 +67,9 @@ class RouteChoice:
     market of each community, "0:10,1:10"; members of a zone without one stay inside, whatever they chose. `fee_ticks`
     is the fee on each lot traded outside, `outside_ticks` the threshold. `inner` is the rule of both markets, with its
     default parameters; it must clear at once.
+
+    The rule keeps its claims with the inner rule that is the default; with another one it has those of them that this
+    one has too.
     """
 
     levels: str = ""
@@ -92,9 +90,14 @@ class RouteChoice:
 
     def step(self, memory: Memory | None, orders: Orders, context: Context) -> tuple[None, Clearing]:
         """Try both markets, let members choose, clear the communities, then the outside market."""
-        above = zones_above(orders.zone, parents_of(self.levels))
+        parents = parents_of(self.levels)
+        at_market = np.isin(orders.zone, sorted(set(parents.values())))
+        above = np.where(at_market, orders.zone, zones_above(orders.zone, parents)).astype(np.int32)
         route = np.where(above >= 0, weights_of(self.routes, orders.participant, BY_PRICE), INSIDE)
-        priced = with_fee(with_named_prices(orders, context), self.fee_ticks).replace(zone=above)
+        route[at_market] = OUTSIDE
+        fee = np.where(at_market, 0, self.fee_ticks)
+        limit = np.where(at_market, orders.limit, limits_with_fees(with_named_prices(orders, context), fee))
+        priced = orders.replace(zone=above, limit=limit)
         markets = _Markets(built_inner(self.inner), self.inner, context)
         refusals: list[Reject] = []
         goes, free = route == OUTSIDE, route == BY_PRICE
@@ -114,7 +117,7 @@ class RouteChoice:
         gain = self._gain(orders, above, home.prices, away.prices)
         both = np.abs(gain) < -_NO_PRICE
         sorry = both & (np.where(goes, -gain, gain) > self.outside_ticks)
-        whole = zone_by_zone([home.trades, carried(away.trades, orders, self.fee_ticks)])
+        whole = zone_by_zone([home.trades, carried_home(away.trades, orders, fee)])
         return None, Clearing(
             whole,
             mean_prices(whole),

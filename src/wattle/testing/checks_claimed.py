@@ -69,10 +69,11 @@ def efficient(trial: Trial) -> str | None:
     """Welfare is the largest possible.
 
     The linear programme of a group is: trade v lots, earn bids above offers. By duality its optimum is the smallest
-    sum over all orders of what they would gain at one price, and the smallest lies at one of the limits.
+    sum over all orders of what they would gain at one price, and the smallest lies at one of the limits. A refused book
+    tells nothing: too large to be counted exactly, say.
     """
     orders, trades = trial.case.orders, trial.outcome.clearing.trades
-    if (orders.partner >= 0).any():
+    if (orders.partner >= 0).any() or trial.outcome.clearing.unusable is not None:
         return None
     worth = values(trial.case, trial.outcome.orders)
     found: dict[tuple[int, int], int] = {}

@@ -45,12 +45,17 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """A check by name. `every` thins out the books of a costly check; `kinds` gives it books of its own."""
+    """A check by name.
+
+    `every` thins out the books of a costly check; `kinds` gives it books of its own, and with `takers` each of these
+    comes a second time, with orders at any price and without a tariff.
+    """
 
     name: str
     test: Test
     every: int = 1
     kinds: tuple[str, ...] = ()
+    takers: bool = False
 
 
 ALWAYS = (
@@ -75,7 +80,7 @@ BY_CLAIM: dict[Claim, Check] = {
     Claim.INDIVIDUALLY_RATIONAL: Check(Claim.INDIVIDUALLY_RATIONAL, claimed.individually_rational),
     Claim.EFFICIENT: Check(Claim.EFFICIENT, claimed.efficient),
     Claim.UNIFORM_PRICE: Check(Claim.UNIFORM_PRICE, claimed.uniform_price),
-    Claim.TRUTHFUL: Check(Claim.TRUTHFUL, small_games.truthful, 4, ("small",)),
+    Claim.TRUTHFUL: Check(Claim.TRUTHFUL, small_games.truthful, 4, ("small",), takers=True),
     Claim.IN_CORE: Check(Claim.IN_CORE, small_games.in_core, 2, ("small", "price takers")),
     Claim.SEPARABLE: Check(Claim.SEPARABLE, claimed.separable, 2),
     Claim.INCREMENTAL: Check(Claim.INCREMENTAL, claimed.incremental, 2),
@@ -90,7 +95,7 @@ def check_mechanism(
     """Try a rule on generated books: all that every rule owes, and what it claims.
 
     A registered entry is built with its default parameters. An instance brings its own; its claims are those under
-    which its class is registered.
+    which its class is registered, less those that another inner rule takes away (see `subject`).
     """
     rule, claims = subject(entry_or_mechanism)
     checks = checks_for(claims)
@@ -100,6 +105,7 @@ def check_mechanism(
         if progress is not None:
             progress(number, len(checks))
         own = part(seed, -(-len(usual) // check.every), list(check.kinds)) if check.kinds else []
+        own += [small_games.with_takers(case) for case in own] if check.takers else []
         trials = [Trial(rule, case) for case in own] or usual[:: check.every]
         results.append(_verdict(check, trials))
         if number == 0:
@@ -112,11 +118,20 @@ def check_mechanism(
 
 
 def subject(entry_or_mechanism: Entry | Mechanism) -> tuple[Mechanism, frozenset[str]]:
-    """Return the rule and its claims."""
+    """Return the rule and its claims.
+
+    A rule around an inner rule is registered with the claims that it has with its default one. An instance with another
+    inner rule keeps of these what the inner rule claims as well.
+    """
     if isinstance(entry_or_mechanism, Entry):
         return entry_or_mechanism.build(), entry_or_mechanism.claims
-    claims = (entry.claims for entry in MECHANISMS if entry.cls is type(entry_or_mechanism))
-    return entry_or_mechanism, next(claims, frozenset())
+    entry = next((entry for entry in MECHANISMS if entry.cls is type(entry_or_mechanism)), None)
+    if entry is None:
+        return entry_or_mechanism, frozenset()
+    inner = getattr(entry_or_mechanism, "inner", None)
+    if isinstance(inner, str) and inner in MECHANISMS and inner != entry.parameters["inner"]:
+        return entry_or_mechanism, entry.claims & MECHANISMS[inner].claims
+    return entry_or_mechanism, entry.claims
 
 
 def checks_for(claims: Iterable[str]) -> list[Check]:

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from wattle.core.tables import ANY_PRICE, Orders
+from wattle.core.tables import ANY_PRICE, BUY, Orders
 from wattle.testing.checks_claimed import _best_welfare, _groups, surpluses
+from wattle.testing.generators import Case
 from wattle.testing.trial import Trial, values
 
 ORDERS_MAX = 12
 MEMBERS_MAX = 8
 QUANTITIES_MAX = 40
 
+TAKERS = 0.3
+"""The chance that an order of a book `with_takers` takes any price."""
+
 
 def truthful(trial: Trial) -> str | None:
     """No order gains its owner more by another limit, or by fewer lots, than by the truth.
 
     Tried are all limits that can matter, those of the book with one tick more and less, and every smaller quantity, or
-    `QUANTITIES_MAX` of them from 1 up at even distances.
-    Members with one order only: what two orders of one member gain together is another claim.
+    `QUANTITIES_MAX` of them from 1 up at even distances. Without a tariff a lot has no worth to a price taker, so he
+    tells no lies; the others do.
+    Members with one order only: what two orders of one member gain together is another claim, and so is what a member
+    gains who trades with himself.
     """
     orders = trial.case.orders
     worth = values(trial.case, orders)
-    if len(orders) > ORDERS_MAX or (np.abs(worth) == ANY_PRICE).any():
+    if len(orders) > ORDERS_MAX:
         return None
     honest = surpluses(orders, worth, trial.outcome.clearing)
     who, times = np.unique(orders.participant, return_counts=True)
-    limits = sorted({int(limit) + step for limit in worth for step in (-1, 0, 1)})
-    for row in np.flatnonzero(np.isin(orders.participant, who[times == 1])).tolist():
+    named = np.abs(worth) < ANY_PRICE
+    limits = sorted({int(limit) + step for limit in worth[named] for step in (-1, 0, 1)})
+    for row in np.flatnonzero(np.isin(orders.participant, who[times == 1]) & named).tolist():
         said = [(limit, int(orders.quantity[row])) for limit in limits]
         step = 1 + int(orders.quantity[row]) // QUANTITIES_MAX
         said += [(int(worth[row]), lots) for lots in range(1, int(orders.quantity[row]), step)]
@@ -46,14 +54,32 @@ def truthful(trial: Trial) -> str | None:
     return None
 
 
+def with_takers(case: Case) -> Case:
+    """Return a case in which some orders take any price, one at least, and there is no tariff that gives them a worth.
+
+    >>> from wattle.testing.generators import book_of
+    >>> taken = with_takers(Case("by hand", book_of([(8, 1, 3, 200)]), None, 0))
+    >>> taken.orders.limit.tolist() == [ANY_PRICE]
+    True
+    """
+    orders, rng = case.orders, np.random.default_rng(case.seed)
+    if len(orders) == 0:
+        return replace(case, tariff=None)
+    takes = rng.random(len(orders)) < TAKERS
+    takes[rng.integers(len(orders))] = True
+    limit = np.where(takes, np.where(orders.side == BUY, ANY_PRICE, -ANY_PRICE), orders.limit)
+    return replace(case, orders=orders.replace(limit=limit), tariff=None)
+
+
 def in_core(trial: Trial) -> str | None:
     """No coalition of members can do better among themselves, to one unit of cash for each member (rounding).
 
     The worth of a coalition is the largest welfare of a market with its orders only; lots that it cannot trade gain
-    nothing. A price taker's lot is worth the utility's price, so what is shared is what the utility would keep.
+    nothing. A price taker's lot is worth the utility's price, so what is shared is what the utility would keep. In a
+    book that the rule refuses nothing is shared.
     """
     case, orders = trial.case, trial.case.orders
-    if (orders.partner >= 0).any():  # a rule may refuse named partners; then nothing was shared
+    if (orders.partner >= 0).any() or trial.outcome.clearing.unusable is not None:
         return None
     worth = values(case, orders)
     members = np.unique(orders.participant).tolist()

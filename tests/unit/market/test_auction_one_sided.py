@@ -17,6 +17,7 @@ RULES = [
     VickreyAuction(), VickreyAuction("uniform"), DiscriminatoryAuction(),
     ReverseAuction(), ReverseAuction("first-rejected"), ReverseAuction("pay-as-offer"),
 ]  # fmt: skip
+FOR_THE_TRUTH = [VickreyAuction(), VickreyAuction("uniform"), ReverseAuction("first-rejected")]
 each_rule = pytest.mark.parametrize("rule", RULES, ids=repr)
 
 
@@ -75,6 +76,21 @@ def test_no_vickrey_buyer_gains_by_another_bid_or_fewer_lots(lots, reserve, bids
 def test_a_vickrey_seller_may_gain_by_a_false_reserve():
     assert clear(VickreyAuction(), sale(1, 0, [(1, 25), (1, 20)])).trades.buy_price.tolist() == [20]
     assert clear(VickreyAuction(), sale(1, 24, [(1, 25), (1, 20)])).trades.buy_price.tolist() == [24]
+
+
+@pytest.mark.parametrize("limit", [3, 9])
+def test_a_bid_that_meets_takers_only_is_not_paid_at_its_own_limit(limit):
+    # Without a tariff he would pay what he bids, so a low bid would pay.
+    book = book_of([(8, BUY, 1, limit), (9, SELL, 1, -ANY_PRICE)])
+    for rule in FOR_THE_TRUTH[:2]:
+        assert clear(rule, book).refused == Reject.NO_TARIFF
+        assert clear(rule, book, Tariff.flat(30, 2)).trades.buy_price.tolist() == [2]
+    offer = book_of([(8, SELL, 1, limit), (9, BUY, 1, ANY_PRICE)])
+    assert clear(ReverseAuction("first-rejected"), offer).refused == Reject.NO_TARIFF
+    assert clear(ReverseAuction("first-rejected"), offer, Tariff.flat(30, 2)).trades.buy_price.tolist() == [30]
+    # Payments that nobody calls truthful need no tariff.
+    for word in ("uniform", "pay-as-offer"):
+        assert clear(ReverseAuction(word), offer).trades.buy_price.tolist() == [limit]
 
 
 def test_prices_of_displaced_lots_by_hand():
@@ -150,7 +166,7 @@ def test_partners_and_takers_alone_are_refused(rule):
     book = book_of([(8, BUY, 1, 9), (9, SELL, 1, 1)])
     assert clear(rule, book.replace(partner=np.array([9, -1]))).refused == Reject.PARTNER_NOT_SUPPORTED
     takers = book_of([(8, BUY, 2, ANY_PRICE), (9, SELL, 2, -ANY_PRICE)])
-    assert clear(rule, takers).refused == Reject.NO_PRICE
+    assert clear(rule, takers).refused == (Reject.NO_TARIFF if rule in FOR_THE_TRUTH else Reject.NO_PRICE)
     at_tariff = clear(rule, takers, Tariff.flat(30, 8)).trades
     assert set(at_tariff.buy_price.tolist()) <= {8, 30}
     assert at_tariff.quantity.sum() == 2

@@ -12,10 +12,11 @@ from wattle.core.messages import Context, Tariff
 from wattle.core.tables import ANY_PRICE, BUY, SELL, Orders
 from wattle.market.auction_truthful import HuangAuction, Muda, TradeReduction, VickreyClarkeGroves
 from wattle.market.mechanism import MECHANISMS, Claim
+from wattle.market.storage_auction import StorageAuction
 from wattle.scenario.plugins import load_mechanisms
 from wattle.testing.checks_claimed import surpluses
 from wattle.testing.generators import Case, book_of
-from wattle.testing.small_games import truthful
+from wattle.testing.small_games import truthful, with_takers
 from wattle.testing.trial import Trial
 
 RULES = [TradeReduction(), HuangAuction(), Muda(), VickreyClarkeGroves()]
@@ -238,6 +239,15 @@ def test_a_half_without_a_price_keeps_the_other_from_trading():
         assert len(clear(Muda(), book, seed=seed).trades) == 0
 
 
+def test_muda_is_truthful_for_members_on_one_side_only():
+    # Member 9 buys and sells. If the price is below 7, only a false offer lets him use his own lot.
+    book = book_of([(8, BUY, 2, 3), (9, BUY, 2, 8), (9, SELL, 1, 7)])
+    false = book.replace(limit=np.array([3, 8, 0]))
+    assert gain(Muda(), book, book, 2, seed=1) < gain(Muda(), book, false, 2, seed=1)
+    assert truthful(Trial(Muda(), Case("by hand", book, None, 1))) is None  # it leaves out who has two orders
+    assert "only buy or only sell" in Muda.__doc__
+
+
 # --- Vickrey, Clarke and Groves ---
 
 
@@ -300,8 +310,48 @@ def test_nothing_trades_in_an_empty_or_one_sided_or_uncrossed_book(rule, rows):
 @pytest.mark.parametrize("rule", [TradeReduction(), HuangAuction(), VickreyClarkeGroves()], ids=repr)
 def test_takers_alone_cannot_form_a_price(rule):
     takers = book_of([(8, BUY, 2, ANY_PRICE), (9, SELL, 2, -ANY_PRICE)])
-    assert clear(rule, takers).refused == Reject.NO_PRICE
+    code = Reject.NO_TARIFF if isinstance(rule, VickreyClarkeGroves) else Reject.NO_PRICE
+    assert clear(rule, takers).refused == code
     assert clear(rule, takers, Tariff.flat(30, 8)).unusable is None
+
+
+@pytest.mark.parametrize("limit", [3, 7])
+def test_the_externality_beside_takers_needs_a_tariff(limit):
+    # Without a tariff the seller would get whatever he names: nobody else in the book has a price.
+    book = book_of([(8, SELL, 1, limit), (9, BUY, 1, ANY_PRICE)])
+    refused = clear(VickreyClarkeGroves(), book)
+    assert (refused.refused, len(refused.trades)) == (Reject.NO_TARIFF, 0)
+    # With one the buyer is worth 30 to him, whatever he says.
+    trades = clear(VickreyClarkeGroves(), book, Tariff.flat(30, 8)).trades
+    assert trades.sell_price.tolist() == [30]
+
+
+@pytest.mark.parametrize("rule", [Muda(), VickreyClarkeGroves()], ids=repr)
+@settings(max_examples=40)
+@given(orders=books(most_lots=3, most=6), seed=st.integers(0, 9))
+def test_the_truth_is_best_beside_takers_too(rule, orders, seed):
+    case = with_takers(Case("drawn", orders, None, seed))
+    assert truthful(Trial(rule, case)) is None
+    assert truthful(Trial(rule, replace(case, tariff=Tariff.flat(9, 2)))) is None
+
+
+@settings(max_examples=40)
+@given(orders=books(most_lots=1, most=7), seed=st.integers(0, 9))
+def test_mcafee_is_truthful_beside_takers_too(orders, seed):
+    assert truthful(Trial(TradeReduction(), with_takers(Case("drawn", orders, None, seed)))) is None
+
+
+@pytest.mark.parametrize("rule", [HuangAuction(), StorageAuction(), StorageAuction("capacity")], ids=repr)
+@settings(max_examples=60)
+@given(orders=books(most_lots=5), data=st.data(), seed=st.integers(0, 9))
+def test_a_false_limit_does_not_pay_beside_takers_in_the_huang_auction(rule, orders, data, seed):
+    orders = with_takers(Case("drawn", orders, None, seed)).orders
+    named = np.flatnonzero(np.abs(orders.limit) < ANY_PRICE)
+    if named.size == 0:
+        return
+    row, limit = data.draw(st.sampled_from(named.tolist())), orders.limit.copy()
+    limit[row] = data.draw(st.integers(-2, 15))
+    assert gain(rule, orders, orders.replace(limit=limit), row) <= gain(rule, orders, orders, row)
 
 
 def test_prices_stay_where_somebody_named_them():

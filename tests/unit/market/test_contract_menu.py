@@ -227,6 +227,21 @@ def test_one_order_for_each_member_and_one_principal():
     assert set(clearing.trades.sell_order.tolist()) == {2}
 
 
+@pytest.mark.parametrize("retail", [1_000_000, 3_000_000_000, (1 << 40) - 1])
+def test_costs_are_counted_exactly_however_large(retail):
+    # All costs from -R to R are equally likely, so the virtual cost of c is 2 c + R: nobody above -R / 2 is wanted.
+    orders = book_of([(8, BUY, 4, 0), (9, SELL, 4, -(retail // 2) - retail // 100)])
+    clearing = clear(ContractMenu(), orders, Tariff.flat(retail, -retail))
+    assert paid(clearing)[9][0] == 4
+    assert clearing.trades.buy_price.tolist() == [pytest.approx(-retail / 2, rel=0.01)]
+
+
+@given(kinds=kinds, factor=st.sampled_from([1 << 20, 1 << 33]))
+def test_virtual_costs_grow_with_the_unit(kinds, factor):
+    small, weight = virtual_costs(kinds.cost, kinds.weight), kinds.weight * factor
+    assert virtual_costs(kinds.cost * factor, weight).tolist() == pytest.approx((small * factor).tolist())
+
+
 def test_takers_and_what_is_refused():
     orders = book_of([(8, BUY, 20, 30), (9, SELL, 10, -ANY_PRICE), (10, SELL, 10, 12)])
     assert paid(clear(TWO_TYPES, orders))[9] == (7, 78)

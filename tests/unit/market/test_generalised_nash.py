@@ -294,9 +294,11 @@ def test_cost_slope_and_offers_at_several_prices():
     steep = clear(DUOPOLY, cost_slope=1.0)
     matrix = 0.384 * (np.ones((2, 2)) + np.eye(2)) + np.eye(2)
     expected = np.linalg.solve(matrix, [3360 - 400, 3360 - 1000])
-    # 2282 lots at 2484 ticks, where the stairs hold 2000 only: both are cut by the same part.
-    assert sold(steep, 8, 9) == pytest.approx(expected * 2000 / expected.sum(), abs=1)
-    assert steep.report["cut_lots"] == pytest.approx(expected.sum() - 2000, abs=1)
+    # 2472 lots at 2411 ticks, where the stairs hold 2000 only: the bid that takes the last one is worth 2400.
+    assert sold(steep, 8, 9) == pytest.approx(expected, abs=1)
+    assert steep.prices.price.tolist() == [2400]
+    assert steep.report["below_line"] == 11
+    assert steep.report["cut_lots"] == pytest.approx(0, abs=1)
     # Offers at 200 and 600 are read as the rising line 100 + 0.3 n.
     steps = clear([*STAIRS, (8, -1, 1000, 200), (8, -1, 1000, 600), (9, -1, 5000, 1000)])
     start, slope = read_curve(np.array([200, 600]), np.array([1000, 1000]))
@@ -304,7 +306,9 @@ def test_cost_slope_and_offers_at_several_prices():
     free = np.linalg.solve(matrix, [3360 - start, 3360 - 1000])
     assert free[0] > 2000  # more than the member has, so the other one answers to his 2000 lots
     lots = np.array([2000, (3360 - 1000 - 0.384 * 2000) / (2 * 0.384)])
-    assert sold(steps, 8, 9) == pytest.approx(lots * 4000 / lots.sum(), abs=1)  # at 1796 the stairs hold 4000
+    # 4073 lots at 1796, where the stairs hold 4000: the last 73 are worth 1600.
+    assert sold(steps, 8, 9) == pytest.approx(lots, abs=1)
+    assert steps.prices.price.tolist() == [1600]
 
 
 def test_nobody_trades_against_his_limit_and_dear_bids_come_first():
@@ -313,6 +317,66 @@ def test_nobody_trades_against_his_limit_and_dear_bids_come_first():
     assert (trades.buy_price == trades.sell_price).all()
     filled = [int(trades.quantity[trades.buyer == who].sum()) for who in (20, 21, 22)]
     assert filled[0] >= filled[1] >= filled[2]
+
+
+# --- the stairs are not the line ---
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_first_lots_find_buyers_though_the_line_starts_above_the_dearest_bid(turned):
+    rows = [(8, -1, 100, 19), (9, 1, 50, 20), (10, 1, 50, 10)]  # the line starts at 22.5 and falls 0.15 a lot
+    if turned:
+        rows = [(who, -side, lots, 30 - limit) for who, side, lots, limit in rows]
+    clearing = clear(rows, players="buyers" if turned else "sellers")
+    assert clearing.trades.quantity.tolist() == [12]  # (22.5 - 19) / 0.3 = 11.7
+    assert clearing.trades.buy_price.tolist() == [10 if turned else 20]
+    assert clearing.report["below_line"] == 1
+
+
+@pytest.mark.parametrize("cap", [1, 5, 10, 16, 50, 60])
+def test_a_cap_is_filled_however_small_it_is(cap):
+    bids = [(20 + n, 1, 10, 20 if n < 5 else 10) for n in range(10)]
+    clearing = clear([(8, -1, 100, 1), (9, -1, 100, 1), *bids], cap_lots=cap)
+    assert clearing.trades.quantity.sum() == cap
+    line = round(22.5 - 0.15 * cap)
+    assert set(clearing.trades.buy_price.tolist()) == {min(line, 20 if cap <= 50 else 10)}
+    assert clearing.report["cut_lots"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_price_below_all_costs_is_not_taken():
+    # The game sells 51.1 lots at 14.8; lot 51 is worth 10 only, less than the sellers' 11: they sell 50 to the others.
+    bids = [(20 + n, 1, 10, 20 if n < 5 else 10) for n in range(10)]
+    clearing = clear([(8, -1, 100, 11), (9, -1, 100, 11), *bids])
+    assert clearing.trades.quantity.sum() == 50
+    assert set(clearing.trades.buy_price.tolist()) == {15}
+
+
+@settings(max_examples=60)
+@given(order_books(rows=10, intervals=1, zones=1, takers=False))
+def test_what_one_seller_sells_in_the_game_trades_if_a_bid_is_worth_his_cost(book):
+    offers = book.side < 0
+    if not offers.any():
+        return
+    seller = 8 + 0 * book.participant
+    book = book.replace(participant=np.where(offers, seller, 20).astype(np.int32), quantity=book.quantity * 1000)
+    clearing = GeneralisedNash().step(None, book, Context())[1]
+    if clearing.refused is not None or not clearing.report["games"]:
+        return
+    dearest, cheapest = book.limit[~offers].max(), book.limit[offers].min()
+    if dearest < cheapest:
+        assert len(clearing.trades) == 0
+    elif np.ptp(book.limit[offers]) == 0 and len(clearing.trades) == 0:
+        assert clearing.report["cut_lots"] <= 1  # the line itself is too low for him
+
+
+def test_players_own_orders_on_the_other_side_stay_out():
+    rows = [(8, -1, 10, 10), (8, 1, 5, 100), (9, 1, 4, 40), (10, 1, 4, 35)]
+    clearing = clear(rows)
+    assert clearing.trades.buyer.tolist() == [9, 10]
+    assert clearing.trades.quantity.tolist() == clear([rows[0], *rows[2:]]).trades.quantity.tolist()
+    mirror = [(who, -side, lots, 110 - limit) for who, side, lots, limit in rows]
+    assert clear(mirror, players="buyers").trades.seller.tolist() == [9, 10]
+    assert len(clear(rows[:2]).trades) == 0
 
 
 def test_books_without_a_curve_are_refused():

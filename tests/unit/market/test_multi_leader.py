@@ -158,8 +158,12 @@ def naive_shares(leaders, price, sold):
 def test_price_is_where_the_shares_of_the_leaders_sum_to_one(book, percent):
     # Lots are a thousand times larger, so that whole lots do not blur the price.
     book = book.replace(quantity=book.quantity * 1000)
-    bids = [(q, p) for s, q, p in zip(book.side, book.quantity, book.limit, strict=True) if s > 0 and p > 0]
     who = {int(p) for p, s in zip(book.participant, book.side, strict=True) if s < 0}
+    bids = [
+        (q, p)
+        for m, s, q, p in zip(book.participant, book.side, book.quantity, book.limit, strict=True)
+        if s > 0 and p > 0 and m not in who  # he who leads does not answer himself
+    ]
     leaders = [
         [
             (p, q)
@@ -236,6 +240,16 @@ def test_several_offers_of_one_member_are_one_leader():
     assert whole.prices.price.tolist() == split.prices.price.tolist() == [1600]
     assert three.prices.price.tolist() == [1200]  # more competitors
     assert whole.trades.quantity.sum() == split.trades.quantity.sum()
+
+
+def test_the_leaders_own_bids_stay_out():
+    rows = [(8, -1, 10_000, 1000), (8, 1, 5000, 10_000), (9, 1, 4000, 4000)]
+    clearing = clear(rows)
+    assert clearing.trades.buyer.tolist() == [9]
+    assert clearing.trades == clear([rows[0], rows[2]]).trades.replace(buy_order=np.array([2]))
+    other_place = book_of(rows).replace(zone=np.array([0, 1, 0]))  # in another zone he may buy, if somebody sells
+    assert MultiLeader().step(None, other_place, Context())[1].trades.buyer.tolist() == [9]
+    assert len(clear(rows[:2]).trades) == 0
 
 
 def test_a_store_with_two_values_sells_the_cheap_lots_first():

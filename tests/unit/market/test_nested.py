@@ -97,6 +97,78 @@ def test_no_zone_above_no_trade():
     assert len(THREE.step(None, book, Context())[1].trades) == 0
 
 
+def lots_and_prices(clearing):
+    """Return what a member buys or earns at: {(participant, side): (lots, prices)}."""
+    found = {}
+    trades = clearing.trades
+    for who, side, price in ((trades.buyer, 1, trades.buy_price), (trades.seller, -1, trades.sell_price)):
+        for member in set(who.tolist()) - {MARKET_OPERATOR}:
+            mine = who == member
+            found[member, side] = (int(trades.quantity[mine].sum()), sorted(set(price[mine].tolist())))
+    return found
+
+
+@pytest.mark.parametrize("fees", [(0, 0), (7, 4)])
+def test_orders_meet_under_a_common_parent_whatever_the_depth(fees):
+    # Zone 0 lies two steps below 100, zone 3 one step.
+    rule = Nested("0:10,10:100,3:100", "uniform-auction", *fees)
+    book = in_zones([(8, -1, 5, 10), (9, 1, 5, 30)], [0, 3])
+    found = lots_and_prices(rule.step(None, book, Context())[1])
+    # The seller pays his half of both steps, the buyer his half of one.
+    low, high = 10 + sum(fees) // 2, 30 - (fees[0] - fees[0] // 2)
+    price = (low + high) // 2
+    assert found == {(9, 1): (5, [price + fees[0] - fees[0] // 2]), (8, -1): (5, [price - sum(fees) // 2])}
+
+
+def test_a_parent_waits_for_its_deepest_child():
+    # Zones 0 and 1 meet in 10 before zone 3 comes in at 100, although 3 is one step from there too.
+    rule = Nested("0:10,1:10,10:100,3:100")
+    book = in_zones([(8, -1, 5, 10), (9, 1, 5, 20), (10, 1, 9, 90)], [0, 1, 3])
+    _, clearing = rule.step(None, book, Context())
+    assert unfilled(book, clearing).tolist() == [0, 0, 9]
+    assert clearing.report == {"traded_on_level_0_lots": 0, "traded_on_level_1_lots": 5, "traded_on_level_2_lots": 0}
+
+
+def test_orders_in_a_parent_zone_take_part_in_its_market_and_pay_no_fee():
+    # The buyer is at home in 10, the seller comes from below and bears his half of 6.
+    book = in_zones([(8, -1, 5, 10), (9, 1, 5, 30)], [0, 10])
+    _, clearing = Nested("0:10", between_ticks=6).step(None, book, Context())
+    assert lots_and_prices(clearing) == {(8, -1): (5, [18]), (9, 1): (5, [21])}  # between 13 and 30
+    assert (clearing.trades.buy_price - clearing.trades.sell_price).max() == 3
+    # Two who are both at home there trade as in any zone.
+    book = in_zones([(8, -1, 5, 10), (9, 1, 5, 30)], [10, 10])
+    trades = Nested("0:10", between_ticks=6).step(None, book, Context())[1].trades
+    assert (trades.buyer.tolist(), trades.seller.tolist(), trades.buy_price.tolist()) == ([9], [8], [20])
+    # And what they leave goes up from there.
+    book = in_zones([(8, -1, 5, 10), (9, 1, 5, 30)], [10, 11])
+    _, clearing = Nested("0:10,10:100,11:100").step(None, book, Context())
+    assert unfilled(book, clearing).tolist() == [0, 0]
+
+
+def test_takers_without_a_price_at_home_find_one_above():
+    book = in_zones([(8, -1, 5, -ANY_PRICE), (9, 1, 5, 30)], [0, 10])
+    _, clearing = Nested("0:10").step(None, book, Context())
+    assert lots_and_prices(clearing) == {(8, -1): (5, [30]), (9, 1): (5, [30])}
+    alone = in_zones([(8, -1, 5, -ANY_PRICE), (9, 1, 5, ANY_PRICE)], [0, 10])
+    assert Nested("0:10").step(None, alone, Context())[1].refused == Reject.NO_PRICE
+
+
+@pytest.mark.parametrize("levels", ["0:10,10:2,1:2", "0:2,1:3", "0:1,1:3,2:3", "1:0,2:0,3:0"])
+def test_promises_hold_with_unequal_depth_and_orders_in_parents(levels):
+    rule = Nested(levels, between_ticks=7, cells_ticks=4)
+    checks = [
+        always.conserves, always.deterministic, always.row_order, always.whole_numbers, always.inputs_untouched,
+        always.refused_whole, claimed.budget_balanced, claimed.individually_rational,
+    ]  # fmt: skip
+    carried = 0
+    for case in part(3, 30, ["zones", "some price takers", "ties"]):
+        trial = Trial(rule, case)
+        for check in checks:
+            assert check(trial) is None, check.__name__
+        carried += int((trial.outcome.clearing.trades.buyer == MARKET_OPERATOR).sum())
+    assert carried > 10
+
+
 def test_price_takers_are_not_pushed_beyond_the_tariff():
     book = in_zones([(8, 1, 5, ANY_PRICE), (9, -1, 5, -ANY_PRICE)], [0, 2])
     _, clearing = THREE.step(None, book, Context(tariff=Tariff.flat(300, 60)))

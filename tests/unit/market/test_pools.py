@@ -183,6 +183,23 @@ def test_scarcity_price_of_a_worthless_feed_in_is_nothing():
     assert clearing.trades.buy_price.tolist() == [0]
 
 
+@pytest.mark.parametrize("offered", [1, 10, 99, 100, 1000])
+def test_scarcity_does_not_raise_the_price_at_a_feed_in_of_nothing_or_less(offered):
+    orders = orders_of([(8, BUY, 100, None), (9, SELL, offered, None)])
+    for feed_in, prices in ((0, {0}), (-50, {0, -50})):
+        _, clearing = SupplyDemandRatio().step(None, orders, Context(Tariff.flat(300, feed_in)))
+        assert set(clearing.trades.buy_price.tolist()) <= prices
+    assert "needs a feed-in price above 0" in SupplyDemandRatio.__doc__
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_divisor_next_to_nothing_is_drawn_back_to_the_tariff():
+    lots = 1 << 46
+    orders = orders_of([(8, BUY, 2 * lots, None), (9, SELL, lots + 1, None)])
+    _, clearing = SupplyDemandRatio().step(None, orders, Context(Tariff.flat(1 << 36, -(1 << 36))))
+    assert set(clearing.trades.buy_price.tolist()) == {-(1 << 36)}
+
+
 def test_each_interval_has_its_own_tariff():
     orders = orders_of([(8, BUY, 1, None), (9, SELL, 1, None)] * 2).replace(interval=[5, 5, 6, 6])
     tariff = Tariff(5, np.array([300, 200]), np.array([100, 100]))

@@ -234,6 +234,29 @@ def test_buyers_who_see_their_weight_lose_at_most_a_quarter(utilities):
     assert sum(worth(u, x) for u, x in zip(utilities, got, strict=True)) >= (0.75 - 1e-3) * best
 
 
+@pytest.mark.parametrize(
+    ("offers", "worth", "limits", "chosen", "left"),
+    [
+        # A marginal cost that is almost straight: below 3/4, above 4 sqrt(2) - 5.
+        ([(950, 0), *((10, 10 * step) for step in range(1, 101))], 1000, range(1, 400), 25, 0.691),
+        # One high step: no bound of the two papers holds.
+        ([(100, 0), (890, 90_000)], 100_000, [1, 2, 100, 5000, *range(40_000, 60_000, 500)], 1, 0.529),
+    ],
+)
+def test_more_than_a_quarter_can_be_lost_where_offers_have_limits(offers, worth, limits, chosen, left):
+    sellers = [(9 + number, SELL, lots, limit) for number, (lots, limit) in enumerate(offers)]
+    gains, welfare = {}, {}
+    for said in limits:
+        book = book_of([(8, BUY, 2000, said), *sellers])
+        clearing, true = clear(book), np.where(book.side == BUY, worth, book.limit)
+        trades = clearing.trades
+        welfare[said] = int((trades.quantity * (worth - true[trades.sell_order])).sum())
+        gains[said] = surpluses(book, true, clearing)[8]
+    assert gains[chosen] == max(gains.values())
+    best = sum(lots * (worth - limit) for lots, limit in offers)
+    assert welfare[chosen] / best == pytest.approx(left, abs=1e-3)
+
+
 def test_the_worst_case_tends_to_a_quarter():
     # Johari and Tsitsiklis, section 3: a buyer with slope 1 and many with a smaller slope a. Buyers of slope b take
     # 1 - m / b at the price m, so m = n a / (n + a), and 1 - m (1 - a) is reached of the best, which is 1.

@@ -1,5 +1,7 @@
 """Inside or outside: flags and prices decide, no lot is traded twice, and the limits are rules that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,7 +51,7 @@ def test_with_a_threshold_beyond_all_prices_it_is_nested_with_one_level(fee):
         nested = Trial(Nested(levels=LEVELS, between_ticks=fee), case).outcome.clearing
         chosen = Trial(RouteChoice(levels=LEVELS, fee_ticks=fee, outside_ticks=NEVER), case).outcome
         if nested.refused is not None or chosen.clearing.refused is not None:
-            continue  # nested gives up where no zone has a price, route-choice looks outside first
+            continue
         stay = chosen.clearing.report["orders_gone_outside"] == 0
         if stay:  # where a community has no price of its own, its members go outside at any threshold
             assert differs(nested, chosen.clearing) is None
@@ -219,6 +221,33 @@ def test_a_choice_that_prices_overtake_is_reported():
     assert clearing.report["would_switch"] == 2  # 9, and 10 who stayed for the price of 290
     _, calm = RouteChoice(levels=levels, routes={8: INSIDE}, outside_ticks=30).step(None, book, Context())
     assert calm.report["would_switch"] == 0
+
+
+@pytest.mark.parametrize("route", [BY_PRICE, INSIDE, OUTSIDE])
+def test_members_in_the_zone_of_the_outside_market_trade_there(route):
+    book = in_zones([(8, -1, 5, 10), (9, 1, 5, 30)], [0, 10])
+    _, clearing = RouteChoice(levels="0:10", fee_ticks=6, routes={9: route}).step(None, book, Context())
+    assert unfilled(book, clearing).tolist() == [0, 0]
+    trades = clearing.trades
+    assert trades.sell_price[trades.seller == 8].tolist() == [18]  # between 13 and 30, less his half of the fee
+    assert trades.buy_price[trades.buyer == 9].tolist() == [21]
+    home = RouteChoice(levels="0:10", fee_ticks=6).step(
+        None, in_zones([(8, -1, 5, 10), (9, 1, 5, 30)], [10, 10]), Context()
+    )
+    assert home[1].trades.buy_price.tolist() == home[1].trades.sell_price.tolist() == [20]
+
+
+@pytest.mark.parametrize("fee", [0, 7])
+def test_it_is_nested_with_one_level_also_with_members_in_the_outside_zone(fee):
+    levels, carried = "0:2,1:2", 0
+    for case in part(5, 40, ["zones"]):
+        case = replace(case, orders=case.orders.replace(interval=0 * case.orders.interval))
+        nested = Trial(Nested(levels=levels, between_ticks=fee), case).outcome.clearing
+        chosen = Trial(RouteChoice(levels=levels, fee_ticks=fee, outside_ticks=NEVER), case).outcome.clearing
+        if chosen.refused is None and chosen.report["orders_gone_outside"] == 0:
+            assert differs(nested, chosen) is None
+            carried += int((chosen.trades.buyer == MARKET_OPERATOR).sum())
+    assert carried > 10
 
 
 def test_refusals():

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wattle.agents.quadratic import answer
 from wattle.core.checks import InvariantError, Reject
@@ -12,7 +14,7 @@ from wattle.core.messages import Clearing, Context, Tariff
 from wattle.core.tables import ANY_PRICE, BUY, SELL, Orders
 from wattle.market.stackelberg import Stackelberg
 from wattle.testing.generators import Case, book_of
-from wattle.testing.trial import Trial
+from wattle.testing.trial import Trial, plain_kernels, run
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "stackelberg-linear-quadratic"
 LEADER = 8
@@ -79,14 +81,111 @@ def test_a_small_leader_shares_pro_rata():
     assert abs(int(clearing.trades.quantity[0]) - int(clearing.trades.quantity[1])) <= 1
 
 
-def test_two_peaks_are_reported():
-    # A rich follower and a crowd of poor ones: profit peaks twice.
+def test_the_higher_of_two_peaks_is_found():
+    # A rich follower and a crowd of poor ones: profit peaks at 700 and, two thirds as high, at 82.
     followers = [(10.0, 1000.0, 30), (0.5, 150.0, 1000)]
-    clearing, memory = played(Stackelberg(grid=40), 0, 5000, followers)
-    assert clearing.report["unique"] == 0
+    clearing, memory = played(Stackelberg(), 0, 5000, followers)
     fine = [price * sum(lots_at(price, followers, BUY)) for price in range(1001)]
-    assert clearing.report["leader_profit"] >= 0.999 * max(fine)
-    assert memory["profits"].shape == memory["prices"].shape
+    assert clearing.report["leader_profit"] == max(fine)
+    assert clearing.report["unique"] == 1
+    assert memory["profit_at"].shape == memory["tried"].shape
+
+
+@pytest.mark.parametrize(("dear", "unique"), [(80, 1), (95, 0), (100, 0), (101, 0), (105, 1)])
+def test_two_best_regions_are_reported(dear, unique):
+    # 100 lots at 10 earn 1000, and so do 10 lots at 100; at 11 it is 110. A tick on each lot is the tolerance.
+    book = book_of([(8, -1, 500, 0), (9, 1, 10, dear), (10, 1, 90, 10)])
+    clearing = run(Stackelberg(), Case("", book, None, 0)).clearing
+    assert clearing.report["unique"] == unique
+    assert clearing.report["deviation_gain"] == 0
+
+
+def best_of_all_prices(rows, side):
+    """Try each follower's limit: between two of them the leader only loses by a worse price."""
+    own = sorted((-side * limit, lots) for who, where, lots, limit in rows if (who, where) == (LEADER, side))
+    others = [(-side * limit, lots) for who, where, lots, limit in rows if who != LEADER and where != side]
+    best = 0
+    for price, _ in others:
+        left, won = sum(lots for limit, lots in others if limit >= price), 0
+        for cost, lots in own:
+            taken = min(left, lots) if cost <= price else 0
+            won, left = won + taken * (price - cost), left - taken
+        best = max(best, won)
+    return best
+
+
+ORDER = st.tuples(st.integers(1, 1000), st.integers(0, 3000))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ORDER, min_size=1, max_size=12), st.lists(ORDER, max_size=2), st.sampled_from([BUY, SELL]))
+def test_no_price_at_all_is_better_in_books_of_limits(followers, more, side):
+    rows = [(LEADER, side, 1500, 1500), *((LEADER, side, *each) for each in more)]
+    rows += [(LEADER + 1 + n, -side, *each) for n, each in enumerate(followers)]
+    leader = "seller" if side == SELL else "buyer"
+    outcome = run(Stackelberg(leader), Case("", book_of(rows), None, 0))
+    found = outcome.clearing
+    best = best_of_all_prices(rows, side)
+    assert found.report.get("leader_profit", 0) == best
+    assert found.report.get("deviation_gain", 0) <= 1e-6 * best
+    assert found.report.get("rounds", 0) <= 1 + 17 + 40
+    limit = dict(zip(outcome.orders.id.tolist(), outcome.orders.limit.tolist(), strict=True))
+    mine = found.trades.sell_order if side == SELL else found.trades.buy_order
+    earned = [
+        -side * (price - limit[order]) * lots
+        for order, price, lots in zip(
+            mine.tolist(), found.trades.buy_price.tolist(), found.trades.quantity.tolist(), strict=True
+        )
+    ]
+    assert sum(earned) == best
+
+
+def test_many_cheap_lots_below_one_dear_bid():
+    case = Case("", book_of([(8, -1, 2000, 0), (9, 1, 1, 1000), (10, 1, 1000, 61)]), None, 0)
+    report = run(Stackelberg(), case).clearing.report
+    assert (report["leader_profit"], report["deviation_gain"], report["unique"]) == (61061, 0, 1)
+    with plain_kernels():
+        assert run(Stackelberg(), case).clearing.report == report
+
+
+def test_the_bound_says_what_few_questions_leave_open():
+    """Limits that the opening orders do not tell: the best price is 2900, and 43 questions need not find it."""
+    followers = [(0.001, 100.0 * n, 50 * (30 - n) + 1000 * (n == 29)) for n in range(1, 30)]
+    for grid in (3, 17, 100):
+        clearing, _ = played(Stackelberg(grid=grid), 0, 100_000, followers)
+        fine = max(price * sum(lots_at(price, followers, BUY)) for price in range(0, 3001))
+        report = clearing.report
+        assert report["rounds"] <= 1 + grid + 40
+        assert report["leader_profit"] <= fine <= report["leader_profit"] + report["deviation_gain"]
+
+
+def test_the_leaders_own_orders_on_the_other_side_stay_out():
+    book = book_of([(8, -1, 10, 10), (8, 1, 5, 100), (9, 1, 4, 40)])
+    clearing = run(Stackelberg(), Case("", book, None, 0)).clearing
+    assert (clearing.trades.buyer.tolist(), clearing.trades.quantity.tolist()) == ([9], [4])
+    assert clearing.trades.buy_price.tolist() == [40]
+    assert clearing.report["leader_profit"] == 120
+    # Nobody else could answer member 8, so he does not lead but follows.
+    other = run(Stackelberg(), Case("", book_of([(8, -1, 10, 10), (8, 1, 5, 100), (9, -1, 4, 40)]), None, 0)).clearing
+    assert (other.trades.seller.tolist(), other.trades.buyer.tolist()) == ([9], [8])
+    alone = run(Stackelberg(), Case("", book_of([(8, -1, 10, 10), (8, 1, 5, 100)]), None, 0)).clearing
+    assert len(alone.trades) == 0
+    assert alone.unusable is None
+
+
+def test_all_orders_of_the_leader_are_his_costs():
+    book = book_of([(8, -1, 5, 10), (8, -1, 4, 12), (9, 1, 9, 40), (10, 1, 5, 45)])
+    clearing = run(Stackelberg(), Case("", book, None, 0)).clearing
+    assert set(clearing.trades.buy_price.tolist()) == {40}
+    assert clearing.report["leader_profit"] == 5 * 30 + 4 * 28
+    # The cheap lots are sold first, whichever order came first.
+    dear_first = book_of([(8, -1, 6, 12), (8, -1, 4, 10), (9, 1, 5, 40)])
+    outcome = run(Stackelberg(), Case("", dear_first, None, 0))
+    trades = outcome.clearing.trades
+    assert dict(zip(trades.sell_order.tolist(), trades.quantity.tolist(), strict=True)) == {
+        int(outcome.orders.id[outcome.orders.limit == 10][0]): 4,
+        int(outcome.orders.id[outcome.orders.limit == 12][0]): 1,
+    }
 
 
 def test_largest_seller_leads_and_the_others_wait():
