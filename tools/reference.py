@@ -28,7 +28,7 @@ from wattle.core.registry import Entry
 from wattle.intake import csvtable, findings, layouts, members, meters, timestamps
 from wattle.intake.cells import DIRECTIONS, STATUSES
 from wattle.intake.settings import MeterSettings
-from wattle.market.mechanism import MECHANISMS, Claim
+from wattle.market.mechanism import MECHANISMS, Claim, moments
 from wattle.scenario import schema
 from wattle.scenario.plugins import load_mechanisms, setting_keys
 
@@ -254,7 +254,7 @@ def _mechanism(entry: Entry) -> str:
         rows.append([" or ".join(code(key) for key in reversed(keys[field])), kind, shown])
     listed = table(("Parameter", "Type", "Default"), rows) if rows else "It has no parameters."
     claims = "\n".join(f"- **{claim.value}**: {CLAIMS[claim]}" for claim in Claim if claim in entry.claims)
-    facts = f"Runs {entry.when}. Source: {entry.source}."
+    facts = f"Runs {moments(entry)}. Source: {entry.source}."
     return f"### {entry.name}\n\n{prose(entry.cls.__doc__)}\n\n{facts}\n\n{listed}\n\nClaims:\n\n{claims}"
 
 

@@ -90,7 +90,7 @@ def mechanisms(
 
     Example: wattle mechanisms uniform-auction
     """
-    from wattle.market.mechanism import MECHANISMS
+    from wattle.market.mechanism import MECHANISMS, moments
     from wattle.scenario.plugins import find_mechanisms, load_mechanisms
 
     load_mechanisms()
@@ -98,7 +98,7 @@ def mechanisms(
         for entry in find_mechanisms(name):
             _describe(entry)
         return
-    rows = [(entry.name, entry.summary, _claims(entry), entry.when, entry.source) for entry in MECHANISMS]
+    rows = [(entry.name, entry.summary, _claims(entry), moments(entry), entry.source) for entry in MECHANISMS]
     _table("", ("name", "what it does", "claims", "when", "source"), rows)
 
 
@@ -179,10 +179,11 @@ def _show_result(result: Result) -> None:
 def _describe(entry: Entry) -> None:
     from inspect import cleandoc
 
+    from wattle.market.mechanism import moments
     from wattle.scenario.plugins import setting_keys
 
     typer.echo(f"{entry.name}\n\n{cleandoc(entry.cls.__doc__ or '')}\n")
-    typer.echo(f"When: {entry.when or 'not said'}\nSource: {entry.source or 'not said'}\n")
+    typer.echo(f"When: {moments(entry) or 'not said'}\nSource: {entry.source or 'not said'}\n")
     rows = [
         (" or ".join(key for key, target in setting_keys(entry).items() if target == field), _default(field, default))
         for field, default in entry.parameters.items()

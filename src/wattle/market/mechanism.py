@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wattle.core.checks import Reject
 from wattle.core.messages import Clearing, Context, Memory, Quote
-from wattle.core.registry import Registry
+from wattle.core.registry import Entry, Registry
 from wattle.core.tables import Orders, Prices, Trades
 
 
@@ -122,6 +122,16 @@ def mechanism(
         return register(cls)  # type: ignore[return-value]
 
     return file
+
+
+def runs_on_arrival(entry: Entry) -> bool:
+    """Tell whether a rule can also be called for each batch of orders as it comes."""
+    return entry.when == GATE and Claim.INCREMENTAL in entry.claims and issubclass(entry.cls, Continuous)
+
+
+def moments(entry: Entry) -> str:
+    """Return in words when a rule runs."""
+    return f"{entry.when}, or {ARRIVAL}" if runs_on_arrival(entry) else entry.when
 
 
 def _says_why(step: Any) -> Any:

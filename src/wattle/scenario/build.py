@@ -24,7 +24,7 @@ from wattle.core.units import PRICE_MAX, Units, exact
 from wattle.engine.gate import Product
 from wattle.ledger.accounts import LEVY, NETWORK, PLATFORM, TAX
 from wattle.ledger.fees import LOCAL_KWH, UTILITY_KWH, Charge, ticks_on
-from wattle.market.mechanism import CAPACITY, GATE, MONEY, SCHEDULES, Claim, Continuous
+from wattle.market.mechanism import CAPACITY, GATE, MONEY, SCHEDULES, Claim, runs_on_arrival
 from wattle.scenario.schema import ProductSection, Scenario
 
 _PAYEE = {
@@ -149,7 +149,7 @@ def _moment(part: ProductSection, entry: Entry) -> str:
         return entry.when
     if entry.when != GATE:
         raise InputError(f"when is {part.when!r}, but {entry.name} trades {entry.when}")
-    if Claim.INCREMENTAL not in entry.claims or not issubclass(entry.cls, Continuous):
+    if not runs_on_arrival(entry):
         raise InputError(f"when is {part.when!r}, but {entry.name} needs all orders at once; order-book does not")
     return part.when
 

@@ -225,6 +225,18 @@ def test_every_rule_can_be_described(app, name):
     assert run(app, "mechanisms", name).stdout.startswith(f"{name}\n\n{MECHANISMS[name].summary}")
 
 
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("order-book", "at gate closure, or on arrival"),
+        ("uniform-auction", "at gate closure"),
+        ("dynamic-key", "after delivery"),
+    ],
+)
+def test_a_rule_says_when_it_runs(app, name, when):
+    assert f"When: {when}\n" in run(app, "mechanisms", name).stdout
+
+
 def test_every_claim_is_explained():
     assert set(market.CLAIMS) == {str(claim) for claim in Claim}
 
