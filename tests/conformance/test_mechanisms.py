@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from wattle.core.messages import Tariff
 from wattle.core.tables import ANY_PRICE
 from wattle.market.mechanism import MECHANISMS, Claim
 from wattle.scenario.plugins import load_mechanisms
@@ -87,6 +88,7 @@ def test_huge_quantities_trade_to_the_last_lot(entry):
     most = 1 << 48
     bids = [(8, 1, most, 300), (9, 1, 1, 200)]
     offers = [(10, -1, most, 100), (11, -1, most, 150), (11, -1, 5, -ANY_PRICE)]
-    trades = Trial(entry.build(), Case("huge", book_of(bids + offers), None, 0)).outcome.clearing.trades
+    utility = Tariff.flat(400, 60)  # some rules do not price takers without one
+    trades = Trial(entry.build(), Case("huge", book_of(bids + offers), utility, 0)).outcome.clearing.trades
     assert trades.quantity.sum() == most + 1
     assert trades.quantity[trades.seller == 11].sum() == 5  # the price taker is served before all others
