@@ -55,16 +55,21 @@ class FixedLimits:
         if call.round > 0:
             _, partner, taken = quotes_taken(call, self.members, view.expected, limit)
             time, who, lots, limit, partner = time[taken], who[taken], lots[taken], limit[taken], partner[taken]
-        return Orders(
-            id=np.zeros(who.size, np.int64),
-            participant=self.members[who],
-            zone=np.zeros(who.size, np.int32),
-            interval=time + np.int32(call.first),
-            side=np.sign(lots).astype(np.int8),
-            quantity=np.abs(lots),
-            limit=limit,
-            partner=partner,
-        )
+        return orders_of(call, self.members[who], time, lots, limit, partner)
+
+
+def orders_of(call: Call, participant: I32, time: I32, lots: I64, limit: I64, partner: I32) -> Orders:
+    """Return orders in zone 0 for signed `lots`, positive buys; `time` counts from the first interval of the call."""
+    return Orders(
+        id=np.zeros(time.size, np.int64),
+        participant=participant,
+        zone=np.zeros(time.size, np.int32),
+        interval=time + np.int32(call.first),
+        side=np.sign(lots).astype(np.int8),
+        quantity=np.abs(lots),
+        limit=limit,
+        partner=partner,
+    )
 
 
 def quotes_taken(

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wattle.agents.cohort import View, quotes_taken
+from wattle.agents.cohort import View, orders_of, quotes_taken
 from wattle.core.checks import ensure
-from wattle.core.columns import F64, I32, I64
+from wattle.core.columns import F64, I32
 from wattle.core.messages import Call, Tariff
 from wattle.core.segments import cells
 from wattle.core.tables import ANYONE, Orders
@@ -65,21 +65,9 @@ class LogarithmicMembers:
             retail, feed_in = self.tariff.at(time + np.int32(call.first))
             first = np.where(buys, np.minimum(first, retail), np.maximum(first, feed_in))
         if call.round == 0:
-            return self._orders(call, time, who, lots, first, np.full(who.size, ANYONE, np.int32))
+            return orders_of(call, self.members[who], time, lots, first, np.full(who.size, ANYONE, np.int32))
         price, partner, good = quotes_taken(call, self.members, view.expected, first)
         kept = np.rint(consumed(price.astype(np.float64), k, unit, np.abs(lots))).astype(np.int64)
         wanted = np.where(buys, kept, kept - has)
         rows = good & (wanted != 0)
-        return self._orders(call, time[rows], who[rows], wanted[rows], price[rows], partner[rows])
-
-    def _orders(self, call: Call, time: I32, who: I32, lots: I64, limit: I64, partner: I32) -> Orders:
-        return Orders(
-            id=np.zeros(who.size, np.int64),
-            participant=self.members[who],
-            zone=np.zeros(who.size, np.int32),
-            interval=time + np.int32(call.first),
-            side=np.sign(lots).astype(np.int8),
-            quantity=np.abs(lots),
-            limit=limit,
-            partner=partner,
-        )
+        return orders_of(call, self.members[who[rows]], time[rows], wanted[rows], price[rows], partner[rows])

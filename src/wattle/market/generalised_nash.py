@@ -17,7 +17,7 @@ its buyers (Cournot's price is what buyers pay for the quantity that was chosen)
 and the limits below it, the one at which most of the game's lots trade is taken; of several the highest. At that price
 only orders trade whose limits allow it, dearest bids and cheapest offers of a member first; where they hold fewer lots
 than the game sold, all sellers are cut by the same part. So nobody trades against his limit, and what the straight line
-promised too much stays untraded (`cut_lots`) or is sold for less (`below_line`).
+promised too much stays untraded (`cut_lots`) or is sold for less (`below_line_ticks`).
 
 **Who plays.** Whoever sells in a zone and interval is a player there, and his own bids there stay out of the game.
 """
@@ -56,8 +56,8 @@ class GeneralisedNash:
     zone's cap in the context holds too. `cost_slope` is added to the slope of each player's marginal cost, in ticks
     per lot. The report: `games`, `iterations` (of all games), `residual` (the largest), `deviation_gain` (the most
     that one player would win by another quantity along the line, in cash), `cap_price` (the largest shadow price of a
-    cap, in ticks), `cut_lots` (lots of the game that stay untraded), `below_line` (how far the stairs keep a price from
-    the line, at most, in ticks).
+    cap, in ticks), `cut_lots` (lots of the game that stay untraded), `below_line_ticks` (how far the
+    stairs keep a price from the line, at most).
     """
 
     players: str = "sellers"
@@ -260,5 +260,5 @@ def _report(told: list[_Outcome]) -> dict[str, float]:
         "deviation_gain": max((one.deviation_gain for one in told), default=0.0),
         "cap_price": max((float(one.found.multiplier.max(initial=0.0)) for one in told), default=0.0),
         "cut_lots": float(sum(one.cut for one in told)),
-        "below_line": max((one.below for one in told), default=0.0),
+        "below_line_ticks": max((one.below for one in told), default=0.0),
     }

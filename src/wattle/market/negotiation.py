@@ -30,6 +30,7 @@ from wattle.core.messages import Clearing, Context, Memory, Quote
 from wattle.core.segments import pair_groups
 from wattle.core.tables import BUY, Orders, Preferences, Quotes, Trades
 from wattle.market.auction_double import mean_prices, trades_of
+from wattle.market.between_zones import halves
 from wattle.market.mechanism import ANSWERS, BUDGET_BALANCED, INDIVIDUALLY_RATIONAL, mechanism
 from wattle.market.negotiation_kernel import Agreement, Curves, solve_bilateral
 from wattle.market.negotiation_pairs import opening, pair_charges, premiums, rows_in
@@ -39,18 +40,12 @@ __all__ = [
     "BilateralAdmm",
     "Curves",
     "PriceAdjustment",
-    "halves",
     "pair_charges",
     "premiums",
     "solve_bilateral",
 ]
 
 State = dict[str, Any]
-
-
-def halves(charge: I64) -> tuple[I64, I64]:
-    """Split charges between buyer (the odd tick) and seller."""
-    return charge - charge // 2, charge // 2
 
 
 @mechanism(

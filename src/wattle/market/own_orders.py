@@ -14,12 +14,10 @@ Whole = NDArray[np.integer[Any]]
 
 def owned(orders: Orders, interval: Whole, zone: Whole, member: Whole) -> NDArray[np.bool_]:
     """Tell which orders belong to one of these members in his zone and interval."""
-    zones = int(max(orders.zone.max(initial=0), zone.max(initial=0))) + 1
-    members = int(max(orders.participant.max(initial=0), member.max(initial=0))) + 1
-    mine = (interval.astype(np.int64) * zones + zone) * members + member
-    found: NDArray[np.bool_] = np.isin(
-        (orders.interval.astype(np.int64) * zones + orders.zone) * members + orders.participant, mine
-    )
+    theirs = np.column_stack((interval, zone, member)).astype(np.int64)
+    places = np.column_stack((orders.interval, orders.zone, orders.participant)).astype(np.int64)
+    _, key = np.unique(np.concatenate((places, theirs)), axis=0, return_inverse=True)
+    found: NDArray[np.bool_] = np.isin(key[: len(orders)], key[len(orders) :])
     return found
 
 

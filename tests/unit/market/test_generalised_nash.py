@@ -297,7 +297,7 @@ def test_cost_slope_and_offers_at_several_prices():
     # 2472 lots at 2411 ticks, where the stairs hold 2000 only: the bid that takes the last one is worth 2400.
     assert sold(steep, 8, 9) == pytest.approx(expected, abs=1)
     assert steep.prices.price.tolist() == [2400]
-    assert steep.report["below_line"] == 11
+    assert steep.report["below_line_ticks"] == 11
     assert steep.report["cut_lots"] == pytest.approx(0, abs=1)
     # Offers at 200 and 600 are read as the rising line 100 + 0.3 n.
     steps = clear([*STAIRS, (8, -1, 1000, 200), (8, -1, 1000, 600), (9, -1, 5000, 1000)])
@@ -330,7 +330,7 @@ def test_the_first_lots_find_buyers_though_the_line_starts_above_the_dearest_bid
     clearing = clear(rows, players="buyers" if turned else "sellers")
     assert clearing.trades.quantity.tolist() == [12]  # (22.5 - 19) / 0.3 = 11.7
     assert clearing.trades.buy_price.tolist() == [10 if turned else 20]
-    assert clearing.report["below_line"] == 1
+    assert clearing.report["below_line_ticks"] == 1
 
 
 @pytest.mark.parametrize("cap", [1, 5, 10, 16, 50, 60])

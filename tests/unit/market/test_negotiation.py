@@ -12,11 +12,11 @@ from wattle.agents.quadratic import QuadraticMembers
 from wattle.core.checks import InvariantError, Reject
 from wattle.core.messages import Call, Clearing, Context, Quote, Tariff
 from wattle.core.tables import ANY_PRICE, Orders, Preferences, Profiles
+from wattle.market.between_zones import halves
 from wattle.market.negotiation import (
     BilateralAdmm,
     Curves,
     PriceAdjustment,
-    halves,
     pair_charges,
     premiums,
     solve_bilateral,
